@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * machine: a virtual PCI host made of device SPECs or of a machine file, its VFIO, and its journal
+ * of events.
+ */
+#ifndef UVFIO_MACHINE_H
+#define UVFIO_MACHINE_H
+
+#include "base/base.h"
+#include "device/device.h"
+#include "pci/pci.h"
+#include "vfio/vfio.h"
+
+struct machine;
+
+/* A text that names the cause and the remedy, for the person at the terminal. */
+struct machine_error {
+	char text[512];
+};
+
+int machine_new(struct machine **m);
+void machine_free(struct machine *m);
+/*
+ * "MODEL[,key=value]...": keys of every model are bdf= (default: next free, from 0000:65:00.0,
+ * a bus of its own each) and those of the model. ",," in a value is a comma.
+ */
+int machine_add_spec(struct machine *m, const char *spec, struct machine_error *err);
+/* JSON, see man uvfio-machine(5). Errors name file, line and key. */
+int machine_add_file(struct machine *m, const char *path, struct machine_error *err);
+int machine_add_json(struct machine *m, const char *name, const char *text, size_t size,
+		     struct machine_error *err);
+/* Enumerates the tree and starts VFIO. Nothing can be added later. */
+int machine_start(struct machine *m, struct machine_error *err);
+
+struct pcim *machine_pci(struct machine *m);
+struct vfio *machine_vfio(struct machine *m);
+
+/* ------------------------------------------------------------------ journal */
+
+enum machine_event_type {
+	MACHINE_EVENT_FAULT,  /* a DMA that moved nothing */
+	MACHINE_EVENT_RESET,  /* a function was reset */
+	MACHINE_EVENT_ATTACH, /* a group got an address space */
+	MACHINE_EVENT_DETACH,
+	MACHINE_EVENT_OPEN, /* a client opened a device */
+	MACHINE_EVENT_CLOSE,
+};
+const char *machine_event_name(enum machine_event_type type); /* "dma-fault", "reset", ... */
+
+struct machine_event {
+	uint64_t seq;	  /* from 1, without gaps */
+	uint64_t time_ns; /* CLOCK_REALTIME */
+	enum machine_event_type type;
+	char bdf[PCI_BDF_STRLEN]; /* empty where the event is a group's */
+	unsigned group;
+	/* MACHINE_EVENT_FAULT; @repeat: how many like it (function, page, access and reason) were
+	 * folded into this one */
+	uint64_t iova, size, repeat;
+	unsigned access;
+	enum iommu_reason reason;
+};
+
+/* Copies events after @after, oldest first; the journal keeps the newest 4096. Any thread. */
+unsigned machine_events(struct machine *m, uint64_t after, struct machine_event *out, unsigned max);
+/* Called (any thread, must be quick) whenever something was added. */
+void machine_set_event_cb(struct machine *m, void (*cb)(void *data), void *data);
+
+#endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pci: functions, their configuration space, BARs, interrupts, reset, and the tree they sit in.
+ *
+ * Two faces in one header. *Device models* (src/device) describe a function with tables and get
+ * register accesses, resets and DMA. *The VFIO layer* (src/vfio) and the views (src/door) see
+ * functions as a bus would. Neither sees the other.
+ *
+ * Follows the PCI Local Bus Specification 3.0, the PCI Express Base Specification 4.0 and the PCI
+ * Power Management Interface Specification 1.2 where a register's meaning is concerned.
+ *
+ * Locking: each function has one register lock. pci calls a model's bar_read, bar_write, reset and
+ * shared hooks under it, one at a time; a model's own threads take it with pcif_lock(). Interrupt
+ * and DMA calls may be made from any thread, with or without it. Never wait for a client under it.
+ */
+#ifndef UVFIO_PCI_H
+#define UVFIO_PCI_H
+
+#include "base/base.h"
+#include "iommu/iommu.h"
+
+struct pcif; /* a function */
+struct pcim; /* the tree of one machine: domains, buses, ports, functions, isolation groups */
+
+/* ------------------------------------------------------------------ addresses */
+
+struct pci_bdf {
+	uint32_t domain;
+	uint8_t bus, dev, fn;
+};
+#define PCI_BDF_STRLEN 20
+/* "DDDD:BB:DD.F" or "BB:DD.F". -EINVAL on anything else, trailing text included. */
+int pcif_bdf_parse(const char *text, struct pci_bdf *bdf);
+const char *pcif_bdf_format(struct pci_bdf bdf, char out[PCI_BDF_STRLEN]);
+static inline bool pcif_bdf_equal(struct pci_bdf a, struct pci_bdf b)
+{
+	return a.domain == b.domain && a.bus == b.bus && a.dev == b.dev && a.fn == b.fn;
+}
+
+/* ------------------------------------------------------------------ describing a function */
+
+#define PCIF_NUM_BARS 6
+#define PCIF_CONFIG_SIZE 4096
+#define PCIF_MAX_VECTORS 2048
+
+enum pcif_bar_type { PCIF_BAR_NONE, PCIF_BAR_IO, PCIF_BAR_MEM32, PCIF_BAR_MEM64 };
+
+/*
+ * How a client may reach a page of a memory BAR.
+ * TRAP: by region read and write only; the model's hooks run for each access.
+ * SHARED: by mmap as well. Values that clients see by mmap are those in the BAR's image
+ * (pcif_bar_image()), which the model keeps up to date and scans for what clients stored.
+ * RAM: plain memory; trapped accesses go straight to the image, no hook runs.
+ */
+enum pcif_page { PCIF_PAGE_TRAP, PCIF_PAGE_SHARED, PCIF_PAGE_RAM };
+
+struct pcif_bar_area { /* pages not named are TRAP */
+	uint64_t offset, size; /* multiples of UVF_PAGE_SIZE */
+	enum pcif_page policy;
+};
+
+struct pcif_bar {
+	enum pcif_bar_type type;
+	bool prefetchable;
+	uint64_t size; /* power of two; memory at least 4096 */
+	struct pcif_bar_area areas[4];
+	unsigned n_areas;
+};
+
+struct pcif_desc {
+	uint16_t vendor, device, subsystem_vendor, subsystem_device;
+	uint32_t class_code; /* 24 bits: base, sub, programming interface */
+	uint8_t revision;
+	struct pcif_bar bars[PCIF_NUM_BARS];
+	uint8_t intx_pin;      /* 0 none, 1 to 4: INTA to INTD */
+	unsigned msi_vectors;  /* 0 none; power of two up to 32; 64-bit, per-vector masking */
+	unsigned msix_vectors; /* 0 none; up to 2048 */
+	uint8_t msix_bar;      /* BAR of table and PBA */
+	uint32_t msix_table_offset, msix_pba_offset;
+	bool pcie;	       /* PCI Express endpoint capability v2, with FLR */
+	bool pm;	       /* power management capability, NoSoftReset = 0 */
+	bool aer;	       /* advanced error reporting */
+	uint64_t dsn;	       /* device serial number capability if not 0 */
+};
+
+/* ------------------------------------------------------------------ device models */
+
+struct pcif_option { /* a key that a --device SPEC may give */
+	const char *key;
+	const char *help; /* "FILE  image that holds the data (raw)" */
+};
+
+/* Values given for one device. */
+struct pcif_params;
+const char *pcif_param(const struct pcif_params *params, const char *key); /* NULL: not given */
+
+struct pcif_reply_error { /* a text for the person who wrote the SPEC */
+	char text[256];
+};
+int pcif_error(struct pcif_reply_error *err, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+struct pcif_model {
+	const char *name;	 /* "nvme" */
+	const char *summary;	 /* one line for --help */
+	const struct pcif_option *options; /* ends with key NULL */
+
+	/*
+	 * Read @params, fill @desc (zeroed before) and make the state. On failure say why with
+	 * pcif_error(). pci then builds the function and calls reset() once before any access.
+	 */
+	int (*create)(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
+		      void **state, struct pcif_reply_error *err);
+	/* Ends threads; NULL-safe members; no client is attached any more. */
+	void (*destroy)(void *state);
+
+	/*
+	 * Trapped accesses: naturally aligned, @size 1, 2, 4 or 8, inside the BAR. An offset that
+	 * holds nothing reads 0 and drops writes.
+	 */
+	uint64_t (*bar_read)(void *state, unsigned bar, uint64_t offset, unsigned size);
+	void (*bar_write)(void *state, unsigned bar, uint64_t offset, unsigned size,
+			  uint64_t value);
+
+	/*
+	 * Conventional or function-level reset, bus master already off: every register to its reset
+	 * value, BAR image included, no DMA in flight when it returns. May be called at any moment.
+	 * Called without the register lock.
+	 */
+	void (*reset)(void *state);
+
+	/*
+	 * A client can now reach SHARED pages by mmap (or no longer can): scan the image, or stop.
+	 * May be NULL. Called without the register lock.
+	 */
+	void (*shared)(void *state, bool on);
+};
+
+/* What a model may call. */
+void pcif_lock(struct pcif *f);
+void pcif_unlock(struct pcif *f);
+const char *pcif_name(const struct pcif *f); /* "0000:65:00.0" */
+
+/* DMA: 0, or -EFAULT with nothing moved and the fault recorded (see iommu_read()). */
+int pcif_dma_read(struct pcif *f, uint64_t iova, void *buf, size_t size);
+int pcif_dma_write(struct pcif *f, uint64_t iova, const void *buf, size_t size);
+int pcif_dma_pin(struct pcif *f, uint64_t iova, size_t size, unsigned access,
+		 struct iommu_pin *pin);
+void pcif_dma_unpin(struct iommu_pin *pin);
+
+/*
+ * Interrupts. A model raises message @vector; where only INTx is in use it also drives the pin's
+ * level. Each call may be made at any time and is dropped, or remembered as pending, as the
+ * hardware would. pcif_irq_mode() tells what is in use now.
+ */
+enum pcif_irq_mode { PCIF_IRQ_NONE, PCIF_IRQ_INTX, PCIF_IRQ_MSI, PCIF_IRQ_MSIX };
+void pcif_irq_raise(struct pcif *f, unsigned vector); /* MSI or MSI-X message */
+void pcif_intx_set(struct pcif *f, bool level);
+enum pcif_irq_mode pcif_irq_mode(const struct pcif *f);
+
+/*
+ * The BAR's image: memory of the BAR's size in which SHARED and RAM pages live. May change while
+ * no client is attached, so fetch it in reset() and in shared(); access it with the helpers (a
+ * client that aborts its connection makes a plain load raise SIGBUS).
+ */
+void *pcif_bar_image(struct pcif *f, unsigned bar);
+int pcif_image_load32(const void *p, uint32_t *value);	       /* 0 or -EFAULT; atomic acquire */
+int pcif_image_store32(void *p, uint32_t value);	       /* atomic release */
+int pcif_image_xchg32(void *p, uint32_t value, uint32_t *old); /* atomic */
+int pcif_image_cas32(void *p, uint32_t expected, uint32_t value, bool *done);
+
+/* ------------------------------------------------------------------ register tables */
+
+/*
+ * Registers as data. A model keeps a struct pcif_regs over a static table; trapped accesses and
+ * the scan of a shared page run the same hooks, under the register lock.
+ *
+ * PLAIN: client writes change the writable bits, and the hook is told. By mmap: the scan sees a
+ *   value other than the last one known and runs the hook.
+ * MAILBOX: a write is a command, even of the value that was written before; reads give @read
+ *   value (0 unless published). By mmap: the scan takes non-zero values out with an exchange.
+ * STATUS: read-only; the model publishes. What a client stores by mmap is put right by the scan.
+ * All are 32 bits wide; a 64-bit register is two of them (hook runs for each half). Accesses of 1,
+ * 2 and 8 bytes are put together or cut.
+ */
+enum pcif_reg_kind { PCIF_REG_PLAIN, PCIF_REG_MAILBOX, PCIF_REG_STATUS };
+
+struct pcif_reg {
+	const char *name;
+	uint32_t offset;
+	enum pcif_reg_kind kind;
+	uint32_t reset;	 /* value after reset */
+	uint32_t wmask;	 /* bits that a write changes */
+	uint32_t w1c;	 /* bits that writing 1 clears */
+	uint32_t count;	 /* 0 or 1: one register; n: an array of n, @stride bytes apart */
+	uint32_t stride;
+	/* After the value changed (PLAIN) or with what was written (MAILBOX). May be NULL. */
+	void (*write)(void *state, unsigned index, uint32_t value);
+	/* Before a trapped read, for registers that are computed. May be NULL. */
+	uint32_t (*read)(void *state, unsigned index);
+};
+
+struct pcif_regs;
+int pcif_regs_new(struct pcif *f, unsigned bar, const struct pcif_reg *table, unsigned n,
+		  void *state, struct pcif_regs **regs);
+void pcif_regs_free(struct pcif_regs *regs);
+void pcif_regs_reset(struct pcif_regs *regs); /* all to reset values, published to the image */
+uint64_t pcif_regs_read(struct pcif_regs *regs, uint64_t offset, unsigned size);
+void pcif_regs_write(struct pcif_regs *regs, uint64_t offset, unsigned size, uint64_t value);
+uint32_t pcif_regs_get(struct pcif_regs *regs, unsigned reg, unsigned index);
+/* Model's own change of a value; published to the image. No hook runs. */
+void pcif_regs_set(struct pcif_regs *regs, unsigned reg, unsigned index, uint32_t value);
+/* Scans the shared image; runs hooks for what clients stored. Returns the number of changes. */
+unsigned pcif_regs_scan(struct pcif_regs *regs);
+/* The same for one array register, elements [first, first+n-1]: for rings of doorbells. */
+unsigned pcif_regs_scan_array(struct pcif_regs *regs, unsigned reg, unsigned first, unsigned n);
+
+/* ------------------------------------------------------------------ the function as a bus sees it */
+
+const struct pcif_desc *pcif_desc(const struct pcif *f);
+struct pci_bdf pcif_bdf(const struct pcif *f);
+const char *pcif_model_name(const struct pcif *f); /* "port" for root ports */
+bool pcif_is_bridge(const struct pcif *f);	    /* header type 1 */
+struct iommu_port *pcif_iommu_port(struct pcif *f);
+
+/*
+ * Configuration space as the hardware has it. @size 1, 2 or 4, naturally aligned; reads past the
+ * end (256 where not PCI Express) give all ones, writes there are dropped.
+ */
+unsigned pcif_config_size(const struct pcif *f); /* 256 or 4096 */
+uint32_t pcif_config_read(struct pcif *f, unsigned offset, unsigned size);
+void pcif_config_write(struct pcif *f, unsigned offset, unsigned size, uint32_t value);
+/* Offset of a capability, 0 if absent. */
+unsigned pcif_find_cap(struct pcif *f, uint8_t id);
+unsigned pcif_find_ext_cap(struct pcif *f, uint16_t id);
+
+/* Address that the platform's enumeration gave to the BAR (what /sys shows), and its size. */
+uint64_t pcif_bar_address(const struct pcif *f, unsigned bar);
+
+/*
+ * Trapped BAR access, any alignment and length inside the BAR: cut into aligned pieces. 0, -EINVAL
+ * outside, -EIO while memory decode (I/O decode for an I/O BAR) is off or the function is not in
+ * D0. The MSI-X table and PBA read ones and drop writes when @hide_msix.
+ */
+int pcif_bar_read(struct pcif *f, unsigned bar, uint64_t offset, void *buf, size_t size,
+		  bool hide_msix);
+int pcif_bar_write(struct pcif *f, unsigned bar, uint64_t offset, const void *buf, size_t size,
+		   bool hide_msix);
+enum pcif_page pcif_bar_policy(const struct pcif *f, unsigned bar, uint64_t offset);
+
+/*
+ * The memory behind the BAR images: one memfd a function; BAR @bar begins at @offset of it. The
+ * door serves page faults of clients from it; lock-free.
+ */
+int pcif_bar_memfd(const struct pcif *f, unsigned bar, uint64_t *offset);
+/*
+ * Lets the image of @bar be @image (a mapping of the same bytes that clients share) or, with NULL,
+ * our own mapping of the memfd again. Only while the function is quiet (before or after clients).
+ */
+void pcif_bar_set_image(struct pcif *f, unsigned bar, void *image);
+/* A client faulted on a SHARED page for the first time / the last client is gone. Any thread. */
+void pcif_set_shared(struct pcif *f, bool on);
+
+/* Function-level reset (also what D3hot to D0 does): config and model to power-on state. */
+void pcif_reset(struct pcif *f);
+uint64_t pcif_reset_count(const struct pcif *f);
+
+/*
+ * Where interrupts go. pci calls the sink from the raising thread without a lock of its own that
+ * the sink's caller could hold; the sink must not block.
+ */
+struct pcif_irq_sink {
+	void (*message)(void *data, unsigned vector);
+	/* The pin is asserted and nothing masks it in pci. Called on the rising edge. */
+	void (*intx)(void *data);
+	void *data;
+};
+/* Also sets the enable bit of the capability and, for MSI-X, unmasks; NONE disconnects and waits
+ * until no call of the old sink is running. */
+void pcif_irq_connect(struct pcif *f, enum pcif_irq_mode mode, unsigned vectors,
+		      const struct pcif_irq_sink *sink);
+bool pcif_intx_level(const struct pcif *f);
+uint64_t pcif_irq_count(const struct pcif *f); /* messages and edges delivered */
+
+/* ------------------------------------------------------------------ the machine's tree */
+
+typedef void (*pcim_reset_cb)(void *data, struct pcif *f);
+
+int pcim_new(struct pcim **m);
+void pcim_free(struct pcim *m);
+/* Before functions are added. Both may be called from any thread later. */
+void pcim_set_fault_cb(struct pcim *m, iommu_fault_cb cb, void *data);
+void pcim_set_reset_cb(struct pcim *m, pcim_reset_cb cb, void *data);
+/**
+ * pcim_add() - makes a function of @model at @bdf, below a PCI Express root port of its own.
+ * The port sits on root bus (bdf.bus - 1) at 00.0 if that is free, and has ACS. A second function
+ * on a bus that exists joins it. -EEXIST address taken, -EINVAL, -ENOMEM, or what create() gave.
+ */
+int pcim_add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
+	     const struct pcif_params *params, struct pcif_reply_error *err);
+int pcim_params_new(struct pcif_params **params);
+void pcim_params_free(struct pcif_params *params);
+int pcim_params_set(struct pcif_params *params, const char *key, const char *value); /* -EEXIST */
+/* After the last pcim_add(): BAR addresses, bus numbers, groups. Then the tree never changes. */
+int pcim_enumerate(struct pcim *m);
+
+/* Functions in order of address, ports included. */
+unsigned pcim_count(const struct pcim *m);
+struct pcif *pcim_function(const struct pcim *m, unsigned i);
+struct pcif *pcim_find(const struct pcim *m, struct pci_bdf bdf);
+struct pcif *pcif_parent(const struct pcif *f); /* bridge above, NULL on a root bus */
+uint8_t pcif_root_bus(const struct pcif *f);
+void pcif_bridge_buses(const struct pcif *f, uint8_t *secondary, uint8_t *subordinate);
+
+/* Isolation groups (rules A1 to A7 of docs/pci.md), numbers from 0. */
+unsigned pcim_group_count(const struct pcim *m);
+unsigned pcif_group(const struct pcif *f);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio: what the VFIO user ABI means, free of any transport.
+ *
+ * A door makes objects as clients open files, gives every request to vfio_call() with the argument
+ * block already copied, and frees the objects as clients close. The rules (argsz, flags, capability
+ * chains, errno) are here once. Linux 7.3's behaviour is the specification; docs/abi-coverage.md
+ * has a row per request.
+ *
+ * Objects are reference counted inside: a device keeps its group open, a group with a container
+ * keeps the container. Doors own one reference for each open file and drop it with vfio_obj_put().
+ *
+ * Locking: one lock for the machine's VFIO state; vfio_call() takes it where it needs to. Region
+ * access and interrupts do not. Nothing here waits for a client.
+ */
+#ifndef UVFIO_VFIO_H
+#define UVFIO_VFIO_H
+
+#include "base/base.h"
+#include "pci/pci.h"
+
+struct vfio;	 /* VFIO of one machine */
+struct vfio_obj; /* an open file */
+
+enum vfio_kind { VFIO_KIND_CONTAINER, VFIO_KIND_GROUP, VFIO_KIND_DEVICE };
+
+enum vfio_event_type { VFIO_EVENT_ATTACH, VFIO_EVENT_DETACH, VFIO_EVENT_OPEN, VFIO_EVENT_CLOSE };
+/* @f: function (OPEN, CLOSE), or NULL; @group: number. With the machine's VFIO lock held. */
+typedef void (*vfio_event_cb)(void *data, enum vfio_event_type type, unsigned group,
+			      struct pcif *f);
+
+int vfio_new(struct pcim *machine, struct vfio **v);
+void vfio_free(struct vfio *v); /* every object is gone already */
+void vfio_set_event_cb(struct vfio *v, vfio_event_cb cb, void *data);
+
+/* Groups that have a function bound to vfio-pci, hence a /dev/vfio/N. */
+bool vfio_group_present(struct vfio *v, unsigned group);
+
+/* ------------------------------------------------------------------ opening and closing */
+
+int vfio_open_container(struct vfio *v, struct vfio_obj **obj);
+/* -EBUSY: open already; -ENODEV: no such group. */
+int vfio_open_group(struct vfio *v, unsigned group, struct vfio_obj **obj);
+/* Devices are opened by VFIO_GROUP_GET_DEVICE_FD: the reply carries the new object. */
+void vfio_obj_put(struct vfio_obj *obj); /* the file's last reference is gone */
+enum vfio_kind vfio_obj_kind(const struct vfio_obj *obj);
+struct pcif *vfio_device_function(const struct vfio_obj *obj); /* VFIO_KIND_DEVICE only */
+
+/* ------------------------------------------------------------------ requests */
+
+/*
+ * How a request's argument looks, so that a door can copy it before it asks what it means.
+ * NONE and VALUE: nothing to copy (VALUE: the argument is a number).
+ * ARGSZ: a block whose first u32 is its size: copy [@min, @max] bytes as it says (a block that says
+ *   less than @min is copied as @min bytes; vfio_call() judges argsz itself). IN and OUT.
+ * STRING: NUL-terminated, at most @max bytes with the NUL.
+ * INT: one int, a descriptor of the client.
+ */
+enum vfio_arg { VFIO_ARG_NONE, VFIO_ARG_VALUE, VFIO_ARG_ARGSZ, VFIO_ARG_STRING, VFIO_ARG_INT };
+
+struct vfio_shape {
+	const char *name; /* "VFIO_DEVICE_GET_INFO" */
+	enum vfio_arg arg;
+	uint32_t min, max; /* bytes */
+};
+/* NULL: no such request on this kind of object (-ENOTTY). */
+const struct vfio_shape *vfio_shape(enum vfio_kind kind, uint32_t request);
+
+/* A descriptor that came with a request. */
+struct vfio_fd {
+	int fd;		      /* ours, borrowed for the call; -1: the client said "none" */
+	int error;	      /* 0, or why the client's number could not be resolved (-EBADF) */
+	struct vfio_obj *obj; /* if it is one of our own files; borrowed */
+};
+
+/*
+ * Which ints of the block are descriptors: they lie at data + *offset, *n of them. 0 if none.
+ * To be called after the block was copied (@size bytes).
+ */
+unsigned vfio_call_fds(enum vfio_kind kind, uint32_t request, const void *data, size_t size,
+		       size_t *offset);
+
+/* The client's memory, for the few requests that point to more (dirty bitmaps). */
+struct vfio_client {
+	struct iommu_mem *mem; /* NULL: not reachable; MAP_DMA then fails with -EFAULT */
+};
+
+struct vfio_call {
+	uint32_t request;  /* VFIO_DEVICE_GET_INFO and so on, as in linux/vfio.h */
+	uint64_t value;	   /* VFIO_ARG_VALUE */
+	void *data;	   /* the copied block; the reply is written over it */
+	size_t size;	   /* bytes of @data */
+	size_t reply_size; /* out: bytes of @data to copy back (never more than @size) */
+	const struct vfio_fd *fds;
+	unsigned n_fds;
+	const struct vfio_client *client;
+	struct vfio_obj *new_obj; /* out: GET_DEVICE_FD's device; the door makes a descriptor of it */
+};
+
+/**
+ * vfio_call() - carry out one request.
+ * Returns 0 or a positive result, or -errno exactly as Linux would; what the block says back is
+ * valid where reply_size is not 0, on some errors too (ENOSPC with the needed size).
+ */
+int vfio_call(struct vfio_obj *obj, struct vfio_call *call);
+
+/* ------------------------------------------------------------------ regions */
+
+#define VFIO_REGION_SHIFT 40
+
+/* pread and pwrite of a device: bytes moved or -errno (rules F3, F5, G of docs/vfio-device.md). */
+ssize_t vfio_device_read(struct vfio_obj *obj, void *buf, size_t size, uint64_t offset);
+ssize_t vfio_device_write(struct vfio_obj *obj, const void *buf, size_t size, uint64_t offset);
+/*
+ * A page of a client's mmap at file @offset (a multiple of the page size) lives at *@memfd_offset
+ * of *@memfd. -EFAULT: not a page that may be mapped. Lock-free, touches no BAR image.
+ */
+int vfio_function_page(struct pcif *f, uint64_t offset, int *memfd, uint64_t *memfd_offset);
+
+/* Asks the user of the device to give it back (REQ eventfd). */
+void vfio_device_request(struct vfio *v, struct pcif *f);
+
+/* For watching: the address space that @f's group is attached to, or NULL. New reference. */
+struct iommu_space *vfio_function_space(struct vfio *v, struct pcif *f);
+bool vfio_function_open(struct vfio *v, struct pcif *f);
+
+#endif
