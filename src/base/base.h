@@ -25,7 +25,7 @@
 #define BIT64(n) (1ull << (n))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define ALIGN_UP(v, a) (((v) + (a) - 1) & ~((uint64_t)(a) - 1))
+#define ALIGN_UP(v, a) (((v) + (a)-1) & ~((uint64_t)(a)-1))
 #define KIB(n) ((uint64_t)(n) << 10)
 #define MIB(n) ((uint64_t)(n) << 20)
 #define GIB(n) ((uint64_t)(n) << 30)
@@ -37,16 +37,40 @@
 
 /* ------------------------------------------------------------------ little-endian wire types */
 
-typedef struct { uint16_t raw; } le16;
-typedef struct { uint32_t raw; } le32;
-typedef struct { uint64_t raw; } le64;
+typedef struct {
+	uint16_t raw;
+} le16;
+typedef struct {
+	uint32_t raw;
+} le32;
+typedef struct {
+	uint64_t raw;
+} le64;
 
-static inline uint16_t le16_get(le16 v) { return le16toh(v.raw); }
-static inline uint32_t le32_get(le32 v) { return le32toh(v.raw); }
-static inline uint64_t le64_get(le64 v) { return le64toh(v.raw); }
-static inline le16 le16_make(uint16_t v) { return (le16){ htole16(v) }; }
-static inline le32 le32_make(uint32_t v) { return (le32){ htole32(v) }; }
-static inline le64 le64_make(uint64_t v) { return (le64){ htole64(v) }; }
+static inline uint16_t le16_get(le16 v)
+{
+	return le16toh(v.raw);
+}
+static inline uint32_t le32_get(le32 v)
+{
+	return le32toh(v.raw);
+}
+static inline uint64_t le64_get(le64 v)
+{
+	return le64toh(v.raw);
+}
+static inline le16 le16_make(uint16_t v)
+{
+	return (le16){ htole16(v) };
+}
+static inline le32 le32_make(uint32_t v)
+{
+	return (le32){ htole32(v) };
+}
+static inline le64 le64_make(uint64_t v)
+{
+	return (le64){ htole64(v) };
+}
 
 /* ------------------------------------------------------------------ scope cleanup */
 
@@ -94,14 +118,14 @@ void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
-#define log_debug(...) \
-	do { \
-		if (log_get_level() >= LOG_DEBUG) \
-			log_line(LOG_DEBUG, __VA_ARGS__); \
+#define log_debug(...)                                                                             \
+	do {                                                                                       \
+		if (log_get_level() >= LOG_DEBUG)                                                  \
+			log_line(LOG_DEBUG, __VA_ARGS__);                                          \
 	} while (0)
 
 /**
- * struct log_limit - allows a burst of lines, then one a second; for lines that a client can cause.
+ * struct log_limit - at most 10 lines in 10 seconds; for lines that a client can cause.
  * Zero-initialised is ready. Thread-safe.
  */
 struct log_limit {
@@ -149,8 +173,8 @@ int loop_run(struct loop *loop);   /* until loop_stop(); returns what that gave 
 void loop_stop(struct loop *loop, int result);
 
 /* @events: EPOLLIN and so on. @fd stays the caller's. */
-int loop_fd_add(struct loop *loop, int fd, uint32_t events,
-		void (*cb)(void *data, uint32_t events), void *data, struct loop_source **source);
+int loop_fd_add(struct loop *loop, int fd, uint32_t events, void (*cb)(void *data, uint32_t events),
+		void *data, struct loop_source **source);
 int loop_fd_modify(struct loop_source *source, uint32_t events);
 /* One-shot or periodic timer. */
 int loop_timer_add(struct loop *loop, uint64_t first_ns, uint64_t period_ns,
@@ -193,7 +217,8 @@ int range_map_insert(struct range_map *map, struct range_node *node);
 void range_map_remove(struct range_map *map, struct range_node *node);
 /* The range that holds @addr, or NULL. */
 struct range_node *range_map_find(const struct range_map *map, uint64_t addr);
-/* The first range, in order, that ends at or after @addr (it holds @addr or lies above), or NULL. */
+/* The first range, in order, that ends at or after @addr (it holds @addr or lies above), or NULL.
+ */
 struct range_node *range_map_lower(const struct range_map *map, uint64_t addr);
 struct range_node *range_map_first(const struct range_map *map);
 struct range_node *range_map_next(const struct range_node *node);

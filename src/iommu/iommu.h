@@ -39,10 +39,10 @@ enum iommu_reason {
 const char *iommu_reason_name(enum iommu_reason reason); /* "not-mapped", "permission", ... */
 
 struct iommu_fault {
-	const char *port;  /* name of the function, "0000:65:00.0"; borrowed for the call */
-	uint64_t iova;	   /* where the access began */
-	uint64_t size;	   /* bytes */
-	unsigned access;   /* IOMMU_READ or IOMMU_WRITE */
+	const char *port; /* name of the function, "0000:65:00.0"; borrowed for the call */
+	uint64_t iova;	  /* where the access began */
+	uint64_t size;	  /* bytes */
+	unsigned access;  /* IOMMU_READ or IOMMU_WRITE */
 	enum iommu_reason reason;
 };
 
@@ -97,9 +97,9 @@ int iommu_space_map(struct iommu_space *space, uint64_t iova, uint64_t size, uns
 
 /* How a request may meet the mappings (see docs and Linux vfio_dma_do_unmap()). */
 enum iommu_unmap_rule {
-	IOMMU_UNMAP_EXACT,   /* type1 v2: a mapping cut by either end: -EINVAL, nothing removed */
-	IOMMU_UNMAP_LEGACY,  /* type1 v1: each mapping that starts inside goes, whole */
-	IOMMU_UNMAP_ALL,     /* everything; @iova and @size are not looked at */
+	IOMMU_UNMAP_EXACT,  /* type1 v2: a mapping cut by either end: -EINVAL, nothing removed */
+	IOMMU_UNMAP_LEGACY, /* type1 v1: each mapping that starts inside goes, whole */
+	IOMMU_UNMAP_ALL,    /* everything; @iova and @size are not looked at */
 };
 /* *@removed: bytes. Returns when no access through the removed mappings is in flight. */
 int iommu_space_unmap(struct iommu_space *space, enum iommu_unmap_rule rule, uint64_t iova,
@@ -137,7 +137,8 @@ void iommu_port_free(struct iommu_port *port);
 /* Takes its own reference; NULL detaches. Waits for accesses in flight through the old space. */
 void iommu_port_attach(struct iommu_port *port, struct iommu_space *space);
 struct iommu_space *iommu_port_space(struct iommu_port *port); /* new reference, or NULL */
-/* Bus master bit: while false every access faults (IOMMU_FAULT_BUS_MASTER). Waits as attach does. */
+/* Bus master bit: while false every access faults (IOMMU_FAULT_BUS_MASTER). Waits as attach does.
+ */
 void iommu_port_set_enabled(struct iommu_port *port, bool enabled);
 
 /* 0, or -EFAULT: a fault was reported and no byte was moved (save when client memory vanished

@@ -54,7 +54,7 @@ enum pcif_bar_type { PCIF_BAR_NONE, PCIF_BAR_IO, PCIF_BAR_MEM32, PCIF_BAR_MEM64 
  */
 enum pcif_page { PCIF_PAGE_TRAP, PCIF_PAGE_SHARED, PCIF_PAGE_RAM };
 
-struct pcif_bar_area { /* pages not named are TRAP */
+struct pcif_bar_area {	       /* pages not named are TRAP */
 	uint64_t offset, size; /* multiples of UVF_PAGE_SIZE */
 	enum pcif_page policy;
 };
@@ -77,10 +77,10 @@ struct pcif_desc {
 	unsigned msix_vectors; /* 0 none; up to 2048 */
 	uint8_t msix_bar;      /* BAR of table and PBA */
 	uint32_t msix_table_offset, msix_pba_offset;
-	bool pcie;	       /* PCI Express endpoint capability v2, with FLR */
-	bool pm;	       /* power management capability, NoSoftReset = 0 */
-	bool aer;	       /* advanced error reporting */
-	uint64_t dsn;	       /* device serial number capability if not 0 */
+	bool pcie;    /* PCI Express endpoint capability v2, with FLR */
+	bool pm;      /* power management capability, NoSoftReset = 0 */
+	bool aer;     /* advanced error reporting */
+	uint64_t dsn; /* device serial number capability if not 0 */
 };
 
 /* ------------------------------------------------------------------ device models */
@@ -100,8 +100,8 @@ struct pcif_reply_error { /* a text for the person who wrote the SPEC */
 int pcif_error(struct pcif_reply_error *err, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 struct pcif_model {
-	const char *name;	 /* "nvme" */
-	const char *summary;	 /* one line for --help */
+	const char *name;		   /* "nvme" */
+	const char *summary;		   /* one line for --help */
 	const struct pcif_option *options; /* ends with key NULL */
 
 	/*
@@ -188,10 +188,10 @@ struct pcif_reg {
 	const char *name;
 	uint32_t offset;
 	enum pcif_reg_kind kind;
-	uint32_t reset;	 /* value after reset */
-	uint32_t wmask;	 /* bits that a write changes */
-	uint32_t w1c;	 /* bits that writing 1 clears */
-	uint32_t count;	 /* 0 or 1: one register; n: an array of n, @stride bytes apart */
+	uint32_t reset; /* value after reset */
+	uint32_t wmask; /* bits that a write changes */
+	uint32_t w1c;	/* bits that writing 1 clears */
+	uint32_t count; /* 0 or 1: one register; n: an array of n, @stride bytes apart */
 	uint32_t stride;
 	/* After the value changed (PLAIN) or with what was written (MAILBOX). May be NULL. */
 	void (*write)(void *state, unsigned index, uint32_t value);
@@ -214,12 +214,13 @@ unsigned pcif_regs_scan(struct pcif_regs *regs);
 /* The same for one array register, elements [first, first+n-1]: for rings of doorbells. */
 unsigned pcif_regs_scan_array(struct pcif_regs *regs, unsigned reg, unsigned first, unsigned n);
 
-/* ------------------------------------------------------------------ the function as a bus sees it */
+/* ------------------------------------------------------------------ the function as a bus sees it
+ */
 
 const struct pcif_desc *pcif_desc(const struct pcif *f);
 struct pci_bdf pcif_bdf(const struct pcif *f);
 const char *pcif_model_name(const struct pcif *f); /* "port" for root ports */
-bool pcif_is_bridge(const struct pcif *f);	    /* header type 1 */
+bool pcif_is_bridge(const struct pcif *f);	   /* header type 1 */
 struct iommu_port *pcif_iommu_port(struct pcif *f);
 
 /*

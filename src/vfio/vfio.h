@@ -94,7 +94,8 @@ struct vfio_call {
 	const struct vfio_fd *fds;
 	unsigned n_fds;
 	const struct vfio_client *client;
-	struct vfio_obj *new_obj; /* out: GET_DEVICE_FD's device; the door makes a descriptor of it */
+	struct vfio_obj
+		*new_obj; /* out: GET_DEVICE_FD's device; the door makes a descriptor of it */
 };
 
 /**
