@@ -1,2 +1,180 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "machine/machine.h"
+/*
+ * A machine's life: made empty, filled with devices (spec.c, json.c), started, watched (journal.c).
+ *
+ * It is built by one thread. From machine_start() on the tree of functions never changes, which is
+ * why the journal's callbacks may look functions up from any thread. Callbacks that come before
+ * that (the reset that pci does when it builds a function) are not news and are left out.
+ */
+#include <errno.h>
+#include <stdarg.h>
+
+#include "machine/priv.h"
+
+int machine_fail(struct machine_error *err, int errnum, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	return -errnum;
+}
+
+/* ------------------------------------------------------------------ sources of events */
+
+static void on_fault(void *data, const struct iommu_fault *fault)
+{
+	struct machine *m = data;
+	struct machine_event e = {
+		.type = MACHINE_EVENT_FAULT,
+		.iova = fault->iova,
+		.size = fault->size,
+		.access = fault->access,
+		.reason = fault->reason,
+	};
+	struct pci_bdf bdf;
+
+	if (!atomic_load_explicit(&m->started, memory_order_acquire))
+		return;
+	snprintf(e.bdf, sizeof(e.bdf), "%s", fault->port);
+	if (!pcif_bdf_parse(fault->port, &bdf)) {
+		struct pcif *f = pcim_find(m->pci, bdf);
+
+		if (f)
+			e.group = pcif_group(f);
+	}
+	journal_add(m->journal, &e);
+}
+
+static void on_reset(void *data, struct pcif *f)
+{
+	struct machine *m = data;
+	struct machine_event e = { .type = MACHINE_EVENT_RESET };
+
+	if (!atomic_load_explicit(&m->started, memory_order_acquire))
+		return;
+	pcif_bdf_format(pcif_bdf(f), e.bdf);
+	e.group = pcif_group(f);
+	journal_add(m->journal, &e);
+}
+
+static void on_vfio(void *data, enum vfio_event_type type, unsigned group, struct pcif *f)
+{
+	static const enum machine_event_type types[] = {
+		[VFIO_EVENT_ATTACH] = MACHINE_EVENT_ATTACH,
+		[VFIO_EVENT_DETACH] = MACHINE_EVENT_DETACH,
+		[VFIO_EVENT_OPEN] = MACHINE_EVENT_OPEN,
+		[VFIO_EVENT_CLOSE] = MACHINE_EVENT_CLOSE,
+	};
+	struct machine *m = data;
+	struct machine_event e = { .type = types[type], .group = group };
+
+	if (f)
+		pcif_bdf_format(pcif_bdf(f), e.bdf);
+	journal_add(m->journal, &e);
+}
+
+const char *machine_event_name(enum machine_event_type type)
+{
+	static const char *const names[] = {
+		[MACHINE_EVENT_FAULT] = "dma-fault", [MACHINE_EVENT_RESET] = "reset",
+		[MACHINE_EVENT_ATTACH] = "attach",   [MACHINE_EVENT_DETACH] = "detach",
+		[MACHINE_EVENT_OPEN] = "open",	     [MACHINE_EVENT_CLOSE] = "close",
+	};
+
+	return (unsigned)type < ARRAY_SIZE(names) ? names[type] : "unknown";
+}
+
+/* ------------------------------------------------------------------ life */
+
+/**
+ * machine_new() - make a machine with no device.
+ * Returns 0, -ENOMEM or what the tree of functions needs and did not get.
+ */
+int machine_new(struct machine **out)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	int r;
+
+	if (!m)
+		return -ENOMEM;
+	r = journal_new(&m->journal);
+	if (r)
+		goto err_free;
+	r = pcim_new(&m->pci);
+	if (r)
+		goto err_free;
+	pcim_set_fault_cb(m->pci, on_fault, m);
+	pcim_set_reset_cb(m->pci, on_reset, m);
+	*out = m;
+	return 0;
+
+err_free:
+	journal_free(m->journal);
+	free(m);
+	return r;
+}
+
+/**
+ * machine_free() - end the machine; every door and every client is gone already.
+ * @m: NULL is fine
+ */
+void machine_free(struct machine *m)
+{
+	if (!m)
+		return;
+	if (m->vfio)
+		vfio_free(m->vfio);
+	pcim_free(m->pci);
+	journal_free(m->journal);
+	free(m->addresses);
+	free(m);
+}
+
+/**
+ * machine_start() - enumerate the tree and start VFIO over it.
+ * Returns 0; -EBUSY: started already; -ENOMEM, -ENOSPC: the tree found no room (@err says).
+ */
+int machine_start(struct machine *m, struct machine_error *err)
+{
+	struct vfio *vfio;
+	int r;
+
+	if (m->vfio)
+		return machine_fail(err, EBUSY, "the machine is started already");
+	r = pcim_enumerate(m->pci);
+	if (r)
+		return machine_fail(err, -r,
+				    "cannot enumerate the machine's %u devices: %s; use fewer "
+				    "devices or smaller ones",
+				    m->n_addresses, strerror(-r));
+	r = vfio_new(m->pci, &vfio);
+	if (r)
+		return machine_fail(err, -r, "cannot start VFIO: %s", strerror(-r));
+	vfio_set_event_cb(vfio, on_vfio, m);
+	m->vfio = vfio;
+	atomic_store_explicit(&m->started, true, memory_order_release);
+	return 0;
+}
+
+struct pcim *machine_pci(struct machine *m)
+{
+	return m->pci;
+}
+
+/* NULL until machine_start(). */
+struct vfio *machine_vfio(struct machine *m)
+{
+	return m->vfio;
+}
+
+unsigned machine_events(struct machine *m, uint64_t after, struct machine_event *out, unsigned max)
+{
+	return journal_read(m->journal, after, out, max);
+}
+
+void machine_set_event_cb(struct machine *m, void (*cb)(void *data), void *data)
+{
+	journal_set_cb(m->journal, cb, data);
+}
