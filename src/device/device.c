@@ -3,6 +3,7 @@
 #include "device/device.h"
 
 const struct pcif_model *const device_models[] = {
+	&device_testdev,
 	NULL,
 };
 
