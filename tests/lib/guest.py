@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Boots a guest, alone or under `uvfio run`, and collects what its script says on the console.
+
+The guest runs a shell script as its init; lines "@@key value" on the serial console are results.
+Only processes started here are ever signalled, by their pid; a watchdog ends a guest that hangs.
+"""
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+import kernel
+from ui import Failure
+
+CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check"
+
+
+def children(pid):
+    """Pids of the direct children of a process."""
+    found = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as f:
+                found += [int(p) for p in f.read().split()]
+    except OSError:
+        pass
+    return found
+
+
+def command_name(pid):
+    try:
+        with open(f"/proc/{pid}/comm") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+class Guest:
+    """One virtual machine.
+
+    devices: --device specs of uvfio; None boots QEMU without uvfio
+    qemu:    further QEMU arguments; every device of `passthrough` adds a vfio-pci of its own
+    prefix:  command before uvfio (setpriv, unshare)
+    """
+
+    def __init__(self, script, uvfio=None, devices=None, passthrough=("0000:65:00.0",), qemu=(),
+                 memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), prefix=(),
+                 timeout=120, workdir=None, interactive=False, env=None, append=""):
+        self.results = {}
+        self.console = []
+        self.interactive = interactive
+        self.timeout = timeout
+        self.proc = None
+        self._changed = threading.Condition()
+        self._ended = False
+        self._dir = workdir or tempfile.mkdtemp(prefix="uvfio-guest-")
+        self._own_dir = workdir is None
+        self.env = dict(os.environ, **(env or {}))
+        self.argv = list(prefix)
+        vmlinux, _ = kernel.ensure_kernel()
+        initrd = os.path.join(self._dir, "initrd.cpio")
+        kernel.make_initrd(initrd, script, helpers)
+        machine = "q35"
+        memory_args = ["-m", f"{memory}M"]
+        if shared_memory:
+            machine += ",memory-backend=mem"
+            memory_args += ["-object", f"memory-backend-memfd,id=mem,size={memory}M,share=on"]
+        if devices is not None:
+            self.argv += [uvfio, "run"]
+            for spec in devices:
+                self.argv += ["--device", spec]
+            self.argv.append("--")
+        self.argv += ["qemu-system-x86_64", "-accel", "tcg", "-machine", machine, *memory_args,
+                      "-smp", str(smp), "-nodefaults", "-display", "none", "-serial",
+                      "stdio", "-kernel", vmlinux, "-initrd", initrd, "-append",
+                      f"{CMDLINE} {append}".strip()]
+        if not reboot:
+            self.argv.append("-no-reboot")
+        if devices is not None:
+            for bdf in passthrough:
+                self.argv += ["-device", f"vfio-pci,host={bdf}"]
+        self.argv += list(qemu)
+
+    def start(self):
+        self.t0 = time.time()
+        if self.interactive:
+            self.proc = subprocess.Popen(self.argv, env=self.env)
+            return self
+        self.proc = subprocess.Popen(
+            self.argv, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._watchdog = threading.Timer(self.timeout, self.kill)
+        self._watchdog.daemon = True
+        self._watchdog.start()
+        return self
+
+    def _read(self):
+        for raw in self.proc.stdout:
+            line = raw.decode(errors="replace").rstrip("\r\n")
+            mark = line.find("@@")
+            with self._changed:
+                self.console.append(line)
+                if mark >= 0:
+                    key, _, value = line[mark + 2:].partition(" ")
+                    self.results[key] = value.strip()
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait_for(self, key, timeout=None):
+        """Value of a result as soon as the guest says it; None if the guest ends before."""
+        deadline = time.time() + (timeout or self.timeout)
+        with self._changed:
+            while key not in self.results and not self._ended:
+                left = deadline - time.time()
+                if left <= 0:
+                    raise Failure(f"the guest did not say '{key}' in time", self.tail())
+                self._changed.wait(left)
+            return self.results.get(key)
+
+    def send(self, text):
+        self.proc.stdin.write(text.encode() + b"\n")
+        self.proc.stdin.flush()
+
+    def qemu_pid(self):
+        """Pid of the running QEMU, a descendant of the process that was started (or itself)."""
+        todo = [self.proc.pid]
+        while todo:
+            pid = todo.pop()
+            if command_name(pid).startswith("qemu-system"):
+                return pid
+            todo += children(pid)
+        return None
+
+    def uvfio_pid(self):
+        todo = [self.proc.pid]
+        while todo:
+            pid = todo.pop(0)
+            if command_name(pid) == "uvfio":
+                return pid
+            todo += children(pid)
+        return None
+
+    def kill_qemu(self):
+        pid = self.qemu_pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def kill(self):
+        """Ends what start() started: QEMU first, so that uvfio ends in its own way."""
+        if self.proc is None or self.proc.poll() is not None:
+            return
+        try:
+            self.kill_qemu()
+            self.proc.wait(timeout=5)
+        except (OSError, subprocess.TimeoutExpired):
+            self.proc.kill()
+
+    def finish(self):
+        """Waits for the end; returns the exit status of the whole command."""
+        self.proc.wait()
+        if not self.interactive:
+            self._reader.join(timeout=10)
+            self._watchdog.cancel()
+            self.proc.stdin.close()
+        if self._own_dir:
+            subprocess.run(["rm", "-rf", self._dir])
+        return self.proc.returncode
+
+    def run(self):
+        self.start()
+        return self.finish()
+
+    def tail(self, lines=15):
+        return "last lines of the console:\n" + "\n".join(
+            "        " + line for line in self.console[-lines:])

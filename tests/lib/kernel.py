@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The guest's kernel and initial file system, made as an ordinary user inside the checkout.
+
+The kernel is Debian's cloud image: the package is fetched by apt (which checks its signature and
+hash), never installed. Of it only the ELF image inside the bzImage is kept, because QEMU enters
+that directly (PVH) and it boots a second sooner. The initial file system is a cpio archive written
+here: no device node needs privilege that way.
+"""
+
+import gzip
+import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+
+from ui import Failure
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
+CACHE = os.environ.get("UVFIO_CACHE") or os.path.join(ROOT, ".cache")
+META = "linux-image-cloud-amd64"
+NO_NET = "check the network and the machine's apt sources, then run the same command again"
+
+
+def _package():
+    """Name of the real package behind Debian's metapackage, or None without package lists."""
+    out = subprocess.run(["apt-cache", "depends", "--important", META], text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    match = re.search(r"Depends: (linux-image-\S+)", out)
+    return match.group(1) if match else None
+
+
+def _download(package, folder, ui):
+    """apt-get download with its progress; True if the package is there now."""
+    read, write = os.pipe()
+    child = subprocess.Popen(
+        ["apt-get", "-q", "-o", f"APT::Status-Fd={write}", "download", package], cwd=folder,
+        pass_fds=[write], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    os.close(write)
+    with os.fdopen(read, errors="replace") as status:
+        for line in status:
+            part = line.split(":", 3)
+            if ui and part[0] == "dlstatus" and len(part) > 2:
+                ui.bar("fetch", float(part[2] or 0), package)
+    child.communicate()
+    return child.returncode == 0
+
+
+def fetch_package(package, folder, ui=None):
+    """Fetches one Debian package into @folder and returns its path; renews old lists once."""
+    for attempt in range(2):
+        name = _package() if package == META else package
+        if name and _download(name, folder, ui):
+            debs = [f for f in os.listdir(folder) if f.endswith(".deb")]
+            if debs:
+                return os.path.join(folder, debs[0])
+        if attempt == 0:
+            subprocess.run([os.path.join(ROOT, "tools", "setup"), "--lists"])
+    raise Failure(f"apt could not fetch the Debian package {package}", NO_NET)
+
+
+def unpack(deb, pattern, folder):
+    """Unpacks the members of a package that match @pattern."""
+    tar = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
+    rc = subprocess.run(["tar", "-x", "-C", folder, "--wildcards", pattern],
+                        stdin=tar.stdout).returncode
+    tar.stdout.close()
+    tar.wait()
+    if rc:
+        raise Failure(f"cannot unpack {deb}", "remove .cache and run the same command again")
+
+
+def extract_vmlinux(bzimage):
+    """The ELF kernel inside a bzImage, by the boot protocol's payload fields."""
+    if bzimage[0x202:0x206] != b"HdrS":
+        raise Failure("the kernel image is no bzImage")
+    setup_sectors = bzimage[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", bzimage, 0x248)
+    start = (setup_sectors + 1) * 512 + offset
+    data = bzimage[start:start + length]
+    # The build appends the unpacked size, which the tools would take for garbage.
+    body = data[:-4]
+    if data[:2] == b"\x1f\x8b":
+        elf = gzip.decompress(body)
+    elif data[:6] == b"\xfd7zXZ\x00":
+        elf = lzma.decompress(body)
+    else:
+        tool = {b"\x02\x21\x4c\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd"}.get(data[:4])
+        if not tool or not shutil.which(tool):
+            raise Failure(f"no tool for the kernel's compression (magic {data[:4].hex()})",
+                          f"install {tool or 'a newer uvfio'}")
+        elf = subprocess.run([tool, "-dc"], input=body, stdout=subprocess.PIPE).stdout
+    if elf[:4] != b"\x7fELF":
+        raise Failure("the kernel image did not unpack to an ELF file")
+    return elf
+
+
+def ensure_kernel(ui=None):
+    """Path of an ELF vmlinux of Debian's cloud kernel and its release, fetched if need be."""
+    folder = os.path.join(CACHE, "kernel")
+    os.makedirs(folder, exist_ok=True)
+    have = sorted(f for f in os.listdir(folder) if f.startswith("vmlinux-"))
+    if have:
+        path = os.path.join(folder, have[-1])
+        return path, have[-1][len("vmlinux-"):]
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        deb = fetch_package(META, work, ui)
+        unpack(deb, "./boot/vmlinuz-*", work)
+        boot = os.path.join(work, "boot")
+        image = [f for f in os.listdir(boot) if f.startswith("vmlinuz-")][0]
+        with open(os.path.join(boot, image), "rb") as f:
+            elf = extract_vmlinux(f.read())
+        release = image[len("vmlinuz-"):]
+        part = os.path.join(work, "vmlinux")
+        with open(part, "wb") as f:
+            f.write(elf)
+        path = os.path.join(folder, "vmlinux-" + release)
+        os.rename(part, path)
+    return path, release
+
+
+class Cpio:
+    """A cpio archive of the "newc" form, the one that the kernel unpacks."""
+
+    def __init__(self):
+        self.parts = []
+        self.inode = 0
+
+    def add(self, name, mode, data=b"", major=0, minor=0):
+        self.inode += 1
+        raw = name.encode() + b"\0"
+        head = "070701" + "".join(f"{n:08x}" for n in (
+            self.inode, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(raw), 0))
+        for piece in (head.encode() + raw, data):
+            self.parts.append(piece + b"\0" * (-len(piece) % 4))
+
+    def folder(self, name):
+        self.add(name, 0o040755)
+
+    def file(self, name, data, mode=0o755):
+        self.add(name, 0o100000 | mode, data)
+
+    def link(self, name, target):
+        self.add(name, 0o120777, target.encode())
+
+    def bytes(self):
+        self.add("TRAILER!!!", 0)
+        return b"".join(self.parts)
+
+
+INIT = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/ PS1='guest# '
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+. /lib.sh
+say boot "$(cut -d' ' -f1 /proc/uptime)"
+. /script.sh
+say end 0
+sync
+poweroff -f
+"""
+
+# Functions for guest scripts. Results are lines "@@key value" on the console.
+LIB = r"""
+say() { k=$1; shift; echo "@@$k $*"; }
+# nvme_bdf: address of the NVMe function; nvme_wait: until its disk is there, prints /dev/nvmeXn1
+nvme_bdf() { for d in /sys/bus/pci/devices/*; do
+	[ "$(cut -c1-8 $d/class)" = 0x010802 ] && basename $d && return; done; return 1; }
+testdev_bdf() { for d in /sys/bus/pci/devices/*; do
+	[ "$(cat $d/class)" = 0xff0000 ] && basename $d && return; done; return 1; }
+nvme_wait() { n=0; while [ $n -lt 200 ]; do
+	for b in /dev/nvme?n1; do [ -b $b ] && { echo $b; return 0; }; done
+	n=$((n + 1)); usleep 100000; done; return 1; }
+nvme_irqs() { awk '/nvme/ { for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) s += $i } END { print s + 0 }' /proc/interrupts; }
+drop() { echo 3 > /proc/sys/vm/drop_caches; }
+"""
+
+
+def make_initrd(path, script, helpers=()):
+    """Writes the initial file system that runs @script (a shell text) as the guest's init."""
+    archive = Cpio()
+    for name in ("bin", "dev", "proc", "sys", "tmp", "mnt", "root"):
+        archive.folder(name)
+    archive.add("dev/console", 0o020600, major=5, minor=1)
+    archive.add("dev/null", 0o020666, major=1, minor=3)
+    with open("/bin/busybox", "rb") as f:
+        archive.file("bin/busybox", f.read())
+    archive.file("init", INIT.encode())
+    archive.file("lib.sh", LIB.encode())
+    archive.file("script.sh", script.encode())
+    for helper in helpers:
+        with open(helper, "rb") as f:
+            archive.file("bin/" + os.path.basename(helper), f.read())
+    with open(path, "wb") as f:
+        f.write(archive.bytes())
