@@ -7,9 +7,10 @@
  * of a sector can tell whether it is right without keeping a copy of the data.
  *
  *   guestio verify DEV THREADS OPERATIONS MAX_BYTES SEED   random reads and writes, each checked
- *   guestio bench DEV read|write THREADS SECONDS           4 KiB random I/O, one per thread at a time
- *   guestio flushlog DEV                                   numbered records, each told once on disk
- *   guestio stamp DEV OFFSET BYTES SEED                    writes a pattern that depends on the seed
+ *   guestio bench DEV read|write THREADS SECONDS           4 KiB random I/O, one per thread at a
+ * time guestio flushlog DEV                                   numbered records, each told once on
+ * disk guestio stamp DEV OFFSET BYTES SEED                    writes a pattern that depends on the
+ * seed
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SECTOR	    512u
-#define BLOCK	    4096u
+#define SECTOR 512u
+#define BLOCK 4096u
 #define MAX_THREADS 64
 
 struct worker {
@@ -275,11 +276,38 @@ static int cmd_bench(const char *path, bool write, unsigned threads, double seco
 	return 0;
 }
 
+static int cmd_seq(const char *path, bool write, uint64_t first, uint64_t count)
+{
+	const size_t chunk = 1u << 20;
+	uint8_t *buf = aligned(chunk);
+	int fd = open_disk(path), rc = 0;
+	uint64_t before = now_ns();
+
+	memset(buf, 0xa5, chunk);
+	for (uint64_t i = first; i < first + count && !rc; i++) {
+		ssize_t n = write ? pwrite(fd, buf, chunk, (off_t)(i * chunk))
+				  : pread(fd, buf, chunk, (off_t)(i * chunk));
+
+		rc = n != (ssize_t)chunk;
+	}
+	if (write && !rc)
+		rc = fsync(fd);
+	if (rc)
+		printf("@@seq%s FAIL %s\n", write ? "write" : "read", strerror(errno));
+	else
+		printf("@@seq%s %.0f MiB/s\n", write ? "write" : "read",
+		       (double)count * 1e9 / (double)(now_ns() - before));
+	close(fd);
+	free(buf);
+	return rc != 0;
+}
+
 /* ------------------------------------------------------------------ flushlog, stamp */
 
 /*
  * Record n fills block n of the disk; after the fsync that covers it, n is told on the console. The
- * host kills the machine at any moment: every record up to the last number told must be in the image.
+ * host kills the machine at any moment: every record up to the last number told must be in the
+ * image.
  */
 static int cmd_flushlog(const char *path)
 {
@@ -350,12 +378,16 @@ int main(int argc, char **argv)
 			return cmd_bench(argv[2], !strcmp(argv[3], "write"), threads,
 					 atof(argv[5]));
 	}
+	if (argc == 6 && !strcmp(argv[1], "seq"))
+		return cmd_seq(argv[2], !strcmp(argv[3], "write"), number(argv[4]),
+			       number(argv[5]));
 	if (argc == 3 && !strcmp(argv[1], "flushlog"))
 		return cmd_flushlog(argv[2]);
 	if (argc == 6 && !strcmp(argv[1], "stamp"))
 		return cmd_stamp(argv[2], number(argv[3]), number(argv[4]), number(argv[5]));
 	fprintf(stderr, "usage: guestio verify DEV THREADS OPERATIONS MAX_BYTES SEED\n"
 			"       guestio bench DEV read|write THREADS SECONDS\n"
+			"       guestio seq DEV read|write FIRST_MIB MIB\n"
 			"       guestio flushlog DEV\n"
 			"       guestio stamp DEV OFFSET BYTES SEED\n");
 	return 2;

@@ -8,7 +8,6 @@ Only processes started here are ever signalled, by their pid; a watchdog ends a 
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 
@@ -43,12 +42,12 @@ class Guest:
 
     devices: --device specs of uvfio; None boots QEMU without uvfio
     qemu:    further QEMU arguments; every device of `passthrough` adds a vfio-pci of its own
-    prefix:  command before uvfio (setpriv, unshare)
+    place:   user.Place: who runs it, and where its files are
     """
 
-    def __init__(self, script, uvfio=None, devices=None, passthrough=("0000:65:00.0",), qemu=(),
-                 memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), prefix=(),
-                 timeout=120, workdir=None, interactive=False, env=None, append=""):
+    def __init__(self, script, place, devices=None, passthrough=("0000:65:00.0",), qemu=(),
+                 memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), timeout=120,
+                 interactive=False, append=""):
         self.results = {}
         self.console = []
         self.interactive = interactive
@@ -56,20 +55,20 @@ class Guest:
         self.proc = None
         self._changed = threading.Condition()
         self._ended = False
-        self._dir = workdir or tempfile.mkdtemp(prefix="uvfio-guest-")
-        self._own_dir = workdir is None
-        self.env = dict(os.environ, **(env or {}))
-        self.argv = list(prefix)
+        self.env = dict(os.environ, **place.env)
+        self.argv = list(place.prefix)
         vmlinux, _ = kernel.ensure_kernel()
-        initrd = os.path.join(self._dir, "initrd.cpio")
+        vmlinux = place.visible(vmlinux)
+        initrd = place.path("initrd.cpio")
         kernel.make_initrd(initrd, script, helpers)
+        place.own(initrd)
         machine = "q35"
         memory_args = ["-m", f"{memory}M"]
         if shared_memory:
             machine += ",memory-backend=mem"
             memory_args += ["-object", f"memory-backend-memfd,id=mem,size={memory}M,share=on"]
         if devices is not None:
-            self.argv += [uvfio, "run"]
+            self.argv += [place.uvfio, "run"]
             for spec in devices:
                 self.argv += ["--device", spec]
             self.argv.append("--")
@@ -125,8 +124,12 @@ class Guest:
             return self.results.get(key)
 
     def send(self, text):
-        self.proc.stdin.write(text.encode() + b"\n")
-        self.proc.stdin.flush()
+        """A line for the script's `read`; nothing if the guest has ended."""
+        try:
+            self.proc.stdin.write(text.encode() + b"\n")
+            self.proc.stdin.flush()
+        except BrokenPipeError:
+            pass
 
     def qemu_pid(self):
         """Pid of the running QEMU, a descendant of the process that was started (or itself)."""
@@ -169,9 +172,10 @@ class Guest:
         if not self.interactive:
             self._reader.join(timeout=10)
             self._watchdog.cancel()
-            self.proc.stdin.close()
-        if self._own_dir:
-            subprocess.run(["rm", "-rf", self._dir])
+            try:
+                self.proc.stdin.close()
+            except BrokenPipeError:
+                pass
         return self.proc.returncode
 
     def run(self):
