@@ -9,9 +9,14 @@
  * Follows the PCI Local Bus Specification 3.0, the PCI Express Base Specification 4.0 and the PCI
  * Power Management Interface Specification 1.2 where a register's meaning is concerned.
  *
- * Locking: each function has one register lock. pci calls a model's bar_read, bar_write, reset and
- * shared hooks under it, one at a time; a model's own threads take it with pcif_lock(). Interrupt
- * and DMA calls may be made from any thread, with or without it. Never wait for a client under it.
+ * Locking: each function has one register lock. pci calls a model's bar_read and bar_write hooks
+ * under it, one at a time, and reset and shared without it; a model's own threads take it with
+ * pcif_lock(). Interrupt and DMA calls may be made from any thread, with or without it. Never wait
+ * for a client under it. Where BAR pages are shared with clients, touching one may wait for a
+ * thread that serves page faults: that thread must never wait for a register lock.
+ *
+ * A model never calls pcif_config_write(), pcif_reset() or pcif_irq_connect(): these wait for
+ * hooks, DMA or sinks that may be its own.
  */
 #ifndef UVFIO_PCI_H
 #define UVFIO_PCI_H
@@ -160,7 +165,9 @@ enum pcif_irq_mode pcif_irq_mode(const struct pcif *f);
 /*
  * The BAR's image: memory of the BAR's size in which SHARED and RAM pages live. May change while
  * no client is attached, so fetch it in reset() and in shared(); access it with the helpers (a
- * client that aborts its connection makes a plain load raise SIGBUS).
+ * client that aborts its connection makes a plain load raise SIGBUS). NULL if no page of the BAR is
+ * SHARED or RAM. A helper costs some 5 ns more than the plain access; a loop over many words is
+ * better written as one function run by guard_call().
  */
 void *pcif_bar_image(struct pcif *f, unsigned bar);
 int pcif_image_load32(const void *p, uint32_t *value);	       /* 0 or -EFAULT; atomic acquire */
@@ -181,6 +188,14 @@ int pcif_image_cas32(void *p, uint32_t expected, uint32_t value, bool *done);
  * STATUS: read-only; the model publishes. What a client stores by mmap is put right by the scan.
  * All are 32 bits wide; a 64-bit register is two of them (hook runs for each half). Accesses of 1,
  * 2 and 8 bytes are put together or cut.
+ *
+ * A PLAIN write that changes nothing runs no hook. By mmap only a different value can be seen, so
+ * registers whose meaning is in the act of writing (w1c, "write the same again") belong on TRAP
+ * pages or are mailboxes.
+ *
+ * Locking: all of these are called with the register lock held, save new and free: bar_read and
+ * bar_write are; reset() and the model's own threads (which scan) take pcif_lock() first. Hooks run
+ * under it. pcif_regs_reset() must have run once before anything else.
  */
 enum pcif_reg_kind { PCIF_REG_PLAIN, PCIF_REG_MAILBOX, PCIF_REG_STATUS };
 
@@ -193,7 +208,8 @@ struct pcif_reg {
 	uint32_t w1c;	/* bits that writing 1 clears */
 	uint32_t count; /* 0 or 1: one register; n: an array of n, @stride bytes apart */
 	uint32_t stride;
-	/* After the value changed (PLAIN) or with what was written (MAILBOX). May be NULL. */
+	/* After the value changed (PLAIN: the new one) or with what was written (MAILBOX). May be
+	 * NULL. It may set other registers, reset them all, raise interrupts, do DMA. */
 	void (*write)(void *state, unsigned index, uint32_t value);
 	/* Before a trapped read, for registers that are computed. May be NULL. */
 	uint32_t (*read)(void *state, unsigned index);
@@ -261,7 +277,8 @@ void pcif_bar_set_image(struct pcif *f, unsigned bar, void *image);
 /* A client faulted on a SHARED page for the first time / the last client is gone. Any thread. */
 void pcif_set_shared(struct pcif *f, bool on);
 
-/* Function-level reset (also what D3hot to D0 does): config and model to power-on state. */
+/* Function-level reset (also what D3hot to D0 does): config and model to power-on state, BARs and
+ * command register 0. To keep more, save config before and write it after, command last. */
 void pcif_reset(struct pcif *f);
 uint64_t pcif_reset_count(const struct pcif *f);
 
@@ -275,8 +292,9 @@ struct pcif_irq_sink {
 	void (*intx)(void *data);
 	void *data;
 };
-/* Also sets the enable bit of the capability and, for MSI-X, unmasks; NONE disconnects and waits
- * until no call of the old sink is running. */
+/* Also sets the enable bit of the capability and, for MSI-X, unmasks; both again after each reset,
+ * which the connection outlives. NONE disconnects and waits until no call of the old sink is
+ * running: hold no lock that a sink takes. */
 void pcif_irq_connect(struct pcif *f, enum pcif_irq_mode mode, unsigned vectors,
 		      const struct pcif_irq_sink *sink);
 bool pcif_intx_level(const struct pcif *f);
@@ -293,15 +311,18 @@ void pcim_set_fault_cb(struct pcim *m, iommu_fault_cb cb, void *data);
 void pcim_set_reset_cb(struct pcim *m, pcim_reset_cb cb, void *data);
 /**
  * pcim_add() - makes a function of @model at @bdf, below a PCI Express root port of its own.
- * The port sits on root bus (bdf.bus - 1) at 00.0 if that is free, and has ACS. A second function
- * on a bus that exists joins it. -EEXIST address taken, -EINVAL, -ENOMEM, or what create() gave.
+ * The port is made by pcim_enumerate(), on root bus (bdf.bus - 1) at 00.0, and has ACS; of buses in
+ * a row (65, 66, ...) all ports sit on the root bus before the first, one slot each. A second
+ * function on a bus that exists joins it. -EEXIST address taken; -EINVAL bus 0, device not 0,
+ * description impossible; -ENOMEM; or what create() gave.
  */
 int pcim_add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
 	     const struct pcif_params *params, struct pcif_reply_error *err);
 int pcim_params_new(struct pcif_params **params);
 void pcim_params_free(struct pcif_params *params);
 int pcim_params_set(struct pcif_params *params, const char *key, const char *value); /* -EEXIST */
-/* After the last pcim_add(): BAR addresses, bus numbers, groups. Then the tree never changes. */
+/* After the last pcim_add(): ports, BAR addresses, bus numbers, groups. Then the tree never
+ * changes. -EINVAL a function 0 is missing, or done before; -ENOSPC BARs do not fit; -ENOMEM. */
 int pcim_enumerate(struct pcim *m);
 
 /* Functions in order of address, ports included. */

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * BARs: what their description may say, trapped accesses, and the images behind pages that clients
+ * may map.
+ *
+ * A trapped access of any length is cut into naturally aligned pieces. Each goes where its page
+ * says: the MSI-X table and PBA are pci's own, RAM pages are memory, all else is the model's hook,
+ * which runs with the register lock held. Whether the function decodes at all (command register,
+ * power state) is looked at once per access, without a lock.
+ *
+ * The images of a function's BARs lie one after the other in one sparse memfd, so that a door can
+ * serve a client's page faults from it; see pcif_bar_set_image() for the mapping a model uses.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "priv.h"
+
+static bool power_of_two(uint64_t v)
+{
+	return v && !(v & (v - 1));
+}
+
+static int check_areas(const struct pcif_bar *bar, unsigned i, struct pcif_reply_error *err)
+{
+	if (bar->n_areas > ARRAY_SIZE(bar->areas) || (bar->type == PCIF_BAR_IO && bar->n_areas))
+		return pcif_error(err, -EINVAL, "BAR %u: too many areas", i);
+	for (unsigned n = 0; n < bar->n_areas; n++) {
+		const struct pcif_bar_area *a = &bar->areas[n];
+		uint64_t last;
+
+		if (a->offset % UVF_PAGE_SIZE || a->size % UVF_PAGE_SIZE ||
+		    range_last(a->offset, a->size, &last) || last >= bar->size)
+			return pcif_error(err, -EINVAL, "BAR %u: area %u is not whole pages inside",
+					  i, n);
+	}
+	return 0;
+}
+
+static int check_one(const struct pcif_desc *d, unsigned i, struct pcif_reply_error *err)
+{
+	const struct pcif_bar *bar = &d->bars[i];
+	uint64_t min = bar->type == PCIF_BAR_IO ? 4 : UVF_PAGE_SIZE;
+	uint64_t max = bar->type == PCIF_BAR_IO	     ? 256
+		       : bar->type == PCIF_BAR_MEM32 ? GIB(1)
+						     : GIB(1024);
+
+	if (bar->type == PCIF_BAR_NONE)
+		return 0;
+	if (!power_of_two(bar->size) || bar->size < min || bar->size > max)
+		return pcif_error(err, -EINVAL, "BAR %u: size %#llx is no power of two or too far",
+				  i, (unsigned long long)bar->size);
+	if (bar->type == PCIF_BAR_MEM64 &&
+	    (i + 1 >= PCIF_NUM_BARS || d->bars[i + 1].type != PCIF_BAR_NONE))
+		return pcif_error(err, -EINVAL, "BAR %u: 64 bits need the next register too", i);
+	return check_areas(bar, i, err);
+}
+
+int bar_check(const struct pcif_desc *d, struct pcif_reply_error *err)
+{
+	for (unsigned i = 0; i < PCIF_NUM_BARS; i++) {
+		int rc = check_one(d, i, err);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------ images */
+
+static bool wants_image(const struct pcif_bar *bar)
+{
+	for (unsigned i = 0; bar->type != PCIF_BAR_NONE && i < bar->n_areas; i++)
+		if (bar->areas[i].policy != PCIF_PAGE_TRAP)
+			return true;
+	return false;
+}
+
+int bar_images_new(struct pcif *f)
+{
+	int rc;
+
+	for (unsigned i = 0; i < PCIF_NUM_BARS; i++) {
+		if (!wants_image(&f->desc.bars[i]))
+			continue;
+		f->image[i].offset = f->memfd_size;
+		f->memfd_size += f->desc.bars[i].size;
+	}
+	if (!f->memfd_size)
+		return 0;
+	f->memfd = memfd_create("uvfio-bars", MFD_CLOEXEC);
+	if (f->memfd < 0)
+		return -errno;
+	if (ftruncate(f->memfd, (off_t)f->memfd_size)) {
+		rc = -errno;
+		goto err_free;
+	}
+	for (unsigned i = 0; i < PCIF_NUM_BARS; i++) {
+		void *p;
+
+		if (!wants_image(&f->desc.bars[i]))
+			continue;
+		p = mmap(NULL, f->desc.bars[i].size, PROT_READ | PROT_WRITE, MAP_SHARED, f->memfd,
+			 (off_t)f->image[i].offset);
+		if (p == MAP_FAILED) {
+			rc = -errno;
+			goto err_free;
+		}
+		f->image[i].own = p;
+		atomic_store(&f->image[i].now, p);
+	}
+	return 0;
+
+err_free:
+	bar_images_free(f);
+	return rc;
+}
+
+void bar_images_free(struct pcif *f)
+{
+	for (unsigned i = 0; i < PCIF_NUM_BARS; i++) {
+		if (f->image[i].own)
+			munmap(f->image[i].own, f->desc.bars[i].size);
+		f->image[i].own = NULL;
+		atomic_store(&f->image[i].now, NULL);
+	}
+	if (f->memfd >= 0)
+		close(f->memfd);
+	f->memfd = -1;
+}
+
+void *pcif_bar_image(struct pcif *f, unsigned bar)
+{
+	return bar < PCIF_NUM_BARS ? atomic_load_explicit(&f->image[bar].now, memory_order_acquire)
+				   : NULL;
+}
+
+/**
+ * pcif_bar_set_image() - @image is borrowed until replaced; see the header. Nothing happens for a
+ * BAR that has no image.
+ */
+void pcif_bar_set_image(struct pcif *f, unsigned bar, void *image)
+{
+	if (bar < PCIF_NUM_BARS && f->image[bar].own)
+		atomic_store_explicit(&f->image[bar].now, image ? image : f->image[bar].own,
+				      memory_order_release);
+}
+
+/**
+ * pcif_bar_memfd() - the descriptor (borrowed, for the life of the function), or -1 if no page of
+ * this BAR is SHARED or RAM.
+ */
+int pcif_bar_memfd(const struct pcif *f, unsigned bar, uint64_t *offset)
+{
+	if (bar >= PCIF_NUM_BARS || !f->image[bar].own)
+		return -1;
+	*offset = f->image[bar].offset;
+	return f->memfd;
+}
+
+enum pcif_page pcif_bar_policy(const struct pcif *f, unsigned bar, uint64_t offset)
+{
+	const struct pcif_bar *b;
+
+	if (bar >= PCIF_NUM_BARS || f->desc.bars[bar].type == PCIF_BAR_NONE)
+		return PCIF_PAGE_TRAP;
+	b = &f->desc.bars[bar];
+	for (unsigned i = 0; i < b->n_areas; i++)
+		if (offset - b->areas[i].offset < b->areas[i].size)
+			return b->areas[i].policy;
+	return PCIF_PAGE_TRAP;
+}
+
+/**
+ * pcif_set_shared() - tell the model that clients can, or no longer can, store to SHARED pages.
+ * Repeating a state does nothing. May be called while a reset of the function is running: it takes
+ * no lock that a reset holds.
+ */
+void pcif_set_shared(struct pcif *f, bool on)
+{
+	pthread_mutex_lock(&f->shared);
+	if (atomic_load(&f->shared_on) != on) {
+		atomic_store(&f->shared_on, on);
+		if (f->model->shared)
+			f->model->shared(f->state, on);
+	}
+	pthread_mutex_unlock(&f->shared);
+}
+
+/* ------------------------------------------------------------------ trapped access */
+
+struct ram_copy {
+	uint8_t *ram, *buf;
+	size_t size;
+	bool write;
+};
+
+/* Whole words where both sides allow it, so that a value is never seen half written. */
+static void ram_copy(void *data)
+{
+	struct ram_copy *c = data;
+	size_t i = 0;
+
+	while (i < c->size) {
+		uint8_t *ram = c->ram + i;
+		uint64_t v;
+
+		if (((uintptr_t)ram & 7) || c->size - i < 8) {
+			if (c->write)
+				__atomic_store_n(ram, c->buf[i], __ATOMIC_RELAXED);
+			else
+				c->buf[i] = __atomic_load_n(ram, __ATOMIC_RELAXED);
+			i++;
+			continue;
+		}
+		if (c->write) {
+			memcpy(&v, c->buf + i, 8);
+			__atomic_store_n((uint64_t *)ram, v, __ATOMIC_RELAXED);
+		} else {
+			v = __atomic_load_n((uint64_t *)ram, __ATOMIC_RELAXED);
+			memcpy(c->buf + i, &v, 8);
+		}
+		i += 8;
+	}
+}
+
+static uint64_t size_mask(unsigned size)
+{
+	return size == 8 ? UINT64_MAX : BIT64(8 * size) - 1;
+}
+
+static uint64_t msix_read(struct pcif *f, uint64_t offset, unsigned size)
+{
+	uint64_t v;
+
+	if (size == 8)
+		return irq_msix_read(f, offset) | (uint64_t)irq_msix_read(f, offset + 4) << 32;
+	v = irq_msix_read(f, offset & ~3ull);
+	return v >> (offset % 4 * 8);
+}
+
+static void msix_write(struct pcif *f, uint64_t offset, unsigned size, uint64_t value)
+{
+	unsigned shift = (unsigned)(offset % 4 * 8);
+
+	if (size == 8) {
+		irq_msix_write(f, offset, (uint32_t)value, UINT32_MAX);
+		irq_msix_write(f, offset + 4, (uint32_t)(value >> 32), UINT32_MAX);
+		return;
+	}
+	irq_msix_write(f, offset & ~3ull, (uint32_t)value << shift,
+		       (uint32_t)size_mask(size) << shift);
+}
+
+/* One aligned piece. */
+static void access_piece(struct pcif *f, unsigned bar, uint64_t offset, unsigned size, void *buf,
+			 bool write, bool hide_msix)
+{
+	uint64_t v = 0;
+
+	if (write)
+		memcpy(&v, buf, size);
+	v = le64toh(v);
+	if (irq_in_msix(f, bar, offset)) {
+		if (hide_msix)
+			v = UINT64_MAX;
+		else if (write)
+			msix_write(f, offset, size, v);
+		else
+			v = msix_read(f, offset, size);
+	} else {
+		pthread_mutex_lock(&f->reg);
+		if (write && f->model->bar_write)
+			f->model->bar_write(f->state, bar, offset, size, v);
+		else if (!write && f->model->bar_read)
+			v = f->model->bar_read(f->state, bar, offset, size);
+		pthread_mutex_unlock(&f->reg);
+	}
+	if (!write) {
+		v = htole64(v);
+		memcpy(buf, &v, size);
+	}
+}
+
+static unsigned piece_size(uint64_t offset, size_t left, unsigned max)
+{
+	unsigned size = max;
+
+	while (size > left || offset % size)
+		size /= 2;
+	return size;
+}
+
+static int bar_access(struct pcif *f, unsigned bar, uint64_t offset, uint8_t *buf, size_t size,
+		      bool write, bool hide_msix)
+{
+	const struct pcif_bar *b;
+	bool io;
+
+	if (bar >= PCIF_NUM_BARS)
+		return -EINVAL;
+	b = &f->desc.bars[bar];
+	if (b->type == PCIF_BAR_NONE || offset > b->size || size > b->size - offset)
+		return -EINVAL;
+	io = b->type == PCIF_BAR_IO;
+	if (!(atomic_load(&f->gate) & (io ? GATE_IO : GATE_MEM)))
+		return -EIO;
+	while (size) {
+		size_t n;
+
+		if (pcif_bar_policy(f, bar, offset) == PCIF_PAGE_RAM) {
+			struct ram_copy c = { (uint8_t *)pcif_bar_image(f, bar) + offset, buf, 0,
+					      write };
+
+			c.size = n = MIN(size, UVF_PAGE_SIZE - offset % UVF_PAGE_SIZE);
+			if (guard_call(ram_copy, &c))
+				return -EIO;
+		} else {
+			n = piece_size(offset, size, io ? 4 : 8);
+			access_piece(f, bar, offset, (unsigned)n, buf, write, hide_msix);
+		}
+		offset += n;
+		buf += n;
+		size -= n;
+	}
+	return 0;
+}
+
+int pcif_bar_read(struct pcif *f, unsigned bar, uint64_t offset, void *buf, size_t size,
+		  bool hide_msix)
+{
+	return bar_access(f, bar, offset, buf, size, false, hide_msix);
+}
+
+int pcif_bar_write(struct pcif *f, unsigned bar, uint64_t offset, const void *buf, size_t size,
+		   bool hide_msix)
+{
+	/* Only read from when @write is set. */
+	return bar_access(f, bar, offset, (uint8_t *)(uintptr_t)buf, size, true, hide_msix);
+}

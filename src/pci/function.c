@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A function's life: made of a model, its description checked, its space built, reset once; and
+ * the small calls that models and buses make on it.
+ */
+#include <errno.h>
+
+#include "priv.h"
+
+/* Callbacks may be installed after functions exist, hence the detour. */
+static void on_fault(void *data, const struct iommu_fault *fault)
+{
+	struct pcim *m = data;
+
+	if (m->fault_cb)
+		m->fault_cb(m->fault_data, fault);
+}
+
+static int function_build(struct pcif *f, struct pcif_reply_error *err)
+{
+	int rc = caps_check(&f->desc, err);
+
+	if (rc)
+		return rc;
+	rc = bar_images_new(f);
+	if (rc)
+		return pcif_error(err, rc, "%s: no memory for BARs: %s", f->name, strerror(-rc));
+	rc = irq_init(f);
+	if (rc) {
+		bar_images_free(f);
+		return pcif_error(err, rc, "%s: %s", f->name, strerror(-rc));
+	}
+	caps_build(f);
+	pthread_rwlock_wrlock(&f->irq.conn);
+	pthread_mutex_lock(&f->cfg);
+	irq_reset(f);
+	pthread_mutex_unlock(&f->cfg);
+	pthread_rwlock_unlock(&f->irq.conn);
+	f->model->reset(f->state);
+	return 0;
+}
+
+static void locks_init(struct pcif *f)
+{
+	pthread_mutex_init(&f->ctl, NULL);
+	pthread_mutex_init(&f->reg, NULL);
+	pthread_mutex_init(&f->cfg, NULL);
+	pthread_mutex_init(&f->shared, NULL);
+}
+
+static void function_fini(struct pcif *f)
+{
+	iommu_port_free(f->port);
+	pthread_mutex_destroy(&f->shared);
+	pthread_mutex_destroy(&f->cfg);
+	pthread_mutex_destroy(&f->reg);
+	pthread_mutex_destroy(&f->ctl);
+	free(f);
+}
+
+int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
+		 const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,
+		 struct pcif **out)
+{
+	struct pcif *f = calloc(1, sizeof(*f));
+	int rc;
+
+	if (!f)
+		return pcif_error(err, -ENOMEM, "out of memory");
+	f->m = m;
+	f->bdf = bdf;
+	f->model = model;
+	f->bridge = bridge;
+	f->memfd = -1;
+	pcif_bdf_format(bdf, f->name);
+	locks_init(f);
+	rc = iommu_port_new(f->name, on_fault, m, &f->port);
+	if (rc) {
+		pcif_error(err, rc, "%s: no IOMMU port: %s", f->name, strerror(-rc));
+		goto err_fini;
+	}
+	rc = model->create(f, params, &f->desc, &f->state, err);
+	if (rc)
+		goto err_fini;
+	rc = function_build(f, err);
+	if (rc)
+		goto err_destroy;
+	*out = f;
+	return 0;
+
+err_destroy:
+	if (model->destroy)
+		model->destroy(f->state);
+err_fini:
+	function_fini(f);
+	return rc;
+}
+
+/* NULL is fine. The model's threads end first, then nothing uses what is freed after. */
+void function_free(struct pcif *f)
+{
+	if (!f)
+		return;
+	if (f->model->destroy)
+		f->model->destroy(f->state);
+	irq_fini(f);
+	bar_images_free(f);
+	function_fini(f);
+}
+
+void pcif_lock(struct pcif *f)
+{
+	pthread_mutex_lock(&f->reg);
+}
+
+void pcif_unlock(struct pcif *f)
+{
+	pthread_mutex_unlock(&f->reg);
+}
+
+const char *pcif_name(const struct pcif *f)
+{
+	return f->name;
+}
+
+int pcif_dma_read(struct pcif *f, uint64_t iova, void *buf, size_t size)
+{
+	return iommu_read(f->port, iova, buf, size);
+}
+
+int pcif_dma_write(struct pcif *f, uint64_t iova, const void *buf, size_t size)
+{
+	return iommu_write(f->port, iova, buf, size);
+}
+
+int pcif_dma_pin(struct pcif *f, uint64_t iova, size_t size, unsigned access, struct iommu_pin *pin)
+{
+	return iommu_pin(f->port, iova, size, access, pin);
+}
+
+void pcif_dma_unpin(struct iommu_pin *pin)
+{
+	iommu_unpin(pin);
+}
+
+const struct pcif_desc *pcif_desc(const struct pcif *f)
+{
+	return &f->desc;
+}
+
+struct pci_bdf pcif_bdf(const struct pcif *f)
+{
+	return f->bdf;
+}
+
+const char *pcif_model_name(const struct pcif *f)
+{
+	return f->model->name;
+}
+
+bool pcif_is_bridge(const struct pcif *f)
+{
+	return f->bridge;
+}
+
+struct iommu_port *pcif_iommu_port(struct pcif *f)
+{
+	return f->port;
+}
+
+uint64_t pcif_bar_address(const struct pcif *f, unsigned bar)
+{
+	return bar < PCIF_NUM_BARS ? f->bar_address[bar] : 0;
+}
+
+struct pcif *pcif_parent(const struct pcif *f)
+{
+	return f->parent;
+}
+
+uint8_t pcif_root_bus(const struct pcif *f)
+{
+	return f->root_bus;
+}
+
+void pcif_bridge_buses(const struct pcif *f, uint8_t *secondary, uint8_t *subordinate)
+{
+	*secondary = f->secondary;
+	*subordinate = f->subordinate;
+}
+
+unsigned pcif_group(const struct pcif *f)
+{
+	return f->group;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Isolation groups: which functions an IOMMU cannot keep apart, hence go to one user together.
+ *
+ * Rules A1 to A7 of docs/pci.md, on a plain form of the tree (struct group_node), so that every
+ * shape can be given as data. Functions are taken in order, parents before children; each gets
+ * the group of something it cannot be told from, or the next number.
+ *
+ * Source: Linux pci_device_group() and pci_acs_path_enabled(), behaviour only.
+ */
+#include "priv.h"
+
+struct group_walk {
+	struct group_node *nodes;
+	unsigned n;
+};
+
+static bool multifunction(const struct group_node *d)
+{
+	return !d->vf && (d->bdf.fn || d->multifunction);
+}
+
+/* Does @d keep its peers from reaching each other without passing the IOMMU? */
+static bool acs_ok(const struct group_node *d)
+{
+	switch (d->kind) {
+	case GROUP_CONVENTIONAL:
+	case GROUP_CONVENTIONAL_BRIDGE:
+	case GROUP_PCIE_TO_PCI:
+	case GROUP_PCI_TO_PCIE:
+	case GROUP_RC_EVENT_COLLECTOR:
+		return false;
+	case GROUP_ROOT_PORT:
+	case GROUP_DOWNSTREAM:
+		return d->acs;
+	case GROUP_ENDPOINT:
+	case GROUP_UPSTREAM:
+	case GROUP_RC_ENDPOINT:
+		return !multifunction(d) || d->acs;
+	}
+	return false;
+}
+
+static bool acs_path_ok(const struct group_walk *w, int from)
+{
+	for (int i = from; i != GROUP_NONE; i = w->nodes[i].above)
+		if (!acs_ok(&w->nodes[i]))
+			return false;
+	return true;
+}
+
+static bool same_bus(const struct group_node *a, const struct group_node *b)
+{
+	return a->bdf.domain == b->bdf.domain && a->bdf.bus == b->bdf.bus;
+}
+
+static unsigned devfn(const struct group_node *d)
+{
+	return (unsigned)d->bdf.dev << 3 | d->bdf.fn;
+}
+
+static bool aliases(const struct group_node *a, const struct group_node *b)
+{
+	return a != b && same_bus(a, b) &&
+	       (a->alias_devfn == (int)devfn(b) || b->alias_devfn == (int)devfn(a) ||
+		(a->alias_devfn >= 0 && a->alias_devfn == b->alias_devfn));
+}
+
+/* A group among @d and what shares a requester id with it, transitively. */
+static int alias_group(const struct group_walk *w, unsigned d, uint8_t seen[])
+{
+	if (seen[d])
+		return GROUP_NONE;
+	seen[d] = 1;
+	if (w->nodes[d].group != GROUP_NONE)
+		return w->nodes[d].group;
+	for (unsigned i = 0; i < w->n; i++) {
+		int group =
+			aliases(&w->nodes[d], &w->nodes[i]) ? alias_group(w, i, seen) : GROUP_NONE;
+
+		if (group != GROUP_NONE)
+			return group;
+	}
+	return GROUP_NONE;
+}
+
+/* Functions of one slot that may talk to each other inside the device. */
+static int slot_group(const struct group_walk *w, unsigned p, uint8_t seen[])
+{
+	const struct group_node *d = &w->nodes[p];
+
+	if (!multifunction(d) || acs_ok(d))
+		return GROUP_NONE;
+	for (unsigned i = 0; i < w->n; i++) {
+		const struct group_node *o = &w->nodes[i];
+		int group;
+
+		if (i == p || !same_bus(d, o) || d->bdf.dev != o->bdf.dev || acs_ok(o))
+			continue;
+		group = alias_group(w, i, seen);
+		if (group != GROUP_NONE)
+			return group;
+	}
+	return GROUP_NONE;
+}
+
+static bool bridge_takes_over(enum group_kind kind)
+{
+	return kind == GROUP_PCIE_TO_PCI || kind == GROUP_PCI_TO_PCIE ||
+	       kind == GROUP_CONVENTIONAL_BRIDGE;
+}
+
+static int find_group(const struct group_walk *w, unsigned d, uint8_t seen[])
+{
+	unsigned p = d;
+	int group;
+
+	/* 1. Bridges that put their own id on what passes are what the IOMMU sees. */
+	for (int b = w->nodes[d].above; b != GROUP_NONE; b = w->nodes[b].above) {
+		if (!bridge_takes_over(w->nodes[b].kind))
+			continue;
+		p = (unsigned)b;
+		if (w->nodes[b].group != GROUP_NONE)
+			return w->nodes[b].group;
+	}
+	/* 2. Up to where the path to the root is clean. */
+	for (int b = w->nodes[p].above; b != GROUP_NONE; b = w->nodes[b].above) {
+		if (acs_path_ok(w, b))
+			break;
+		p = (unsigned)b;
+		if (w->nodes[b].group != GROUP_NONE)
+			return w->nodes[b].group;
+	}
+	/* 3. and 4. Neighbours. */
+	group = alias_group(w, p, seen);
+	return group != GROUP_NONE ? group : slot_group(w, p, seen);
+}
+
+/**
+ * group_assign() - fill in .group of @n nodes, bridges before what is below them.
+ * Numbers are handed out from 0, in order. Returns how many there are.
+ */
+unsigned group_assign(struct group_node *nodes, unsigned n)
+{
+	struct group_walk w = { nodes, n };
+	uint8_t *seen = calloc(n ? n : 1, 1);
+	unsigned next = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		nodes[i].group = GROUP_NONE;
+	for (unsigned i = 0; seen && i < n; i++) {
+		memset(seen, 0, n);
+		nodes[i].group = find_group(&w, i, seen);
+		if (nodes[i].group == GROUP_NONE)
+			nodes[i].group = (int)next++;
+	}
+	free(seen);
+	return next;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of pci share with each other.
+ *
+ * Locks of a function, outermost first:
+ *   ctl   serialises what takes long: effects of configuration writes, resets. Held while waiting
+ *         for DMA in flight and for the model's reset; never taken by a model's thread.
+ *   reg   the model's register lock (pcif_lock()).
+ *   conn  read-write: writers change where interrupts go, readers are calls of the sink.
+ *   cfg   the bytes of configuration space and the MSI-X table; short, nothing is called under it.
+ * "shared" stands alone, around the model's shared() hook.
+ */
+#ifndef UVFIO_PCI_PRIV_H
+#define UVFIO_PCI_PRIV_H
+
+#include <linux/pci_regs.h>
+#include <pthread.h>
+
+#include "pci/pci.h"
+
+#ifndef PCI_HEADER_TYPE_MULTI_FUNC
+#define PCI_HEADER_TYPE_MULTI_FUNC 0x80
+#endif
+
+/* Where the builders put the capabilities. */
+#define CAP_PM 0x40
+#define CAP_MSI 0x50
+#define CAP_PCIE 0x70
+#define CAP_MSIX 0xb0
+#define CAP_AER 0x100
+#define CAP_DSN 0x140
+#define CAP_ACS 0x150
+
+/* Our own root ports: see docs/pci.md. */
+#define PORT_VENDOR 0x1234
+#define PORT_DEVICE 0x5001
+
+/* Each byte of configuration space, with what may happen to it. */
+struct config_space {
+	uint8_t value[PCIF_CONFIG_SIZE];
+	uint8_t wmask[PCIF_CONFIG_SIZE];  /* bits that a write changes */
+	uint8_t w1c[PCIF_CONFIG_SIZE];	  /* bits that writing 1 clears */
+	uint8_t reset[PCIF_CONFIG_SIZE];  /* value after reset */
+	uint8_t sticky[PCIF_CONFIG_SIZE]; /* bits that a function-level reset leaves alone */
+	unsigned size;			  /* 256 or 4096 */
+};
+
+/* A field of a capability as data: offsets are relative to the capability. */
+struct config_field {
+	uint16_t offset;
+	uint8_t width; /* 1, 2 or 4 */
+	uint32_t value, wmask, w1c, sticky;
+};
+
+/* What a write asks for beyond the bytes. */
+struct config_effects {
+	bool gate;	/* something that gates DMA, BARs or interrupts changed */
+	bool reset;	/* function-level reset, or D3hot to D0 */
+	bool bus_reset; /* bridge control asks for a reset of the secondary bus */
+};
+
+/* What configuration space lets through now; computed after every write, read without a lock. */
+#define GATE_MEM 0x01u
+#define GATE_IO 0x02u
+#define GATE_BM 0x04u
+#define GATE_INTX_OFF 0x08u
+#define GATE_MSI 0x10u
+#define GATE_MSIX 0x20u
+#define GATE_MSIX_MASKED 0x40u
+
+#define VECTOR_WORDS (PCIF_MAX_VECTORS / 64)
+
+struct irq_state {
+	pthread_rwlock_t conn; /* mode, vectors, sink */
+	enum pcif_irq_mode mode;
+	unsigned vectors;
+	struct pcif_irq_sink sink;
+	_Atomic int mode_now; /* copy of mode for pcif_irq_mode() */
+	_Atomic bool level;   /* INTx pin */
+	_Atomic uint64_t count;
+	_Atomic uint32_t msi_mask, msi_pending;
+	_Atomic uint64_t msix_mask[VECTOR_WORDS], msix_pending[VECTOR_WORDS];
+};
+
+struct bar_image {
+	void *own;	     /* our mapping of the memfd */
+	_Atomic(void *) now; /* what the model uses */
+	uint64_t offset;     /* in the memfd */
+};
+
+struct pcif {
+	struct pcim *m;
+	struct pcif *parent;
+	struct pci_bdf bdf;
+	char name[PCI_BDF_STRLEN];
+	const struct pcif_model *model;
+	void *state;
+	struct pcif_desc desc;
+	bool bridge;
+	uint8_t root_bus, secondary, subordinate;
+	unsigned group;
+	uint64_t bar_address[PCIF_NUM_BARS];
+
+	pthread_mutex_t ctl, reg, cfg, shared;
+	struct config_space config;
+	uint32_t *msix_table; /* four words an entry; guarded by cfg */
+	uint8_t cap_msi, cap_msix, cap_pcie, cap_pm;
+	_Atomic uint32_t gate;
+	_Atomic bool shared_on;
+	_Atomic uint64_t resets;
+
+	struct irq_state irq;
+	struct bar_image image[PCIF_NUM_BARS];
+	int memfd;
+	uint64_t memfd_size;
+	struct iommu_port *port;
+};
+
+struct pcim {
+	struct pcif **functions; /* by address once enumerated */
+	unsigned n_functions;
+	bool enumerated;
+	unsigned n_groups;
+	iommu_fault_cb fault_cb;
+	void *fault_data;
+	pcim_reset_cb reset_cb;
+	void *reset_data;
+};
+
+/* config.c */
+uint32_t config_peek(const struct config_space *c, unsigned offset, unsigned size);
+void config_poke(struct config_space *c, unsigned offset, unsigned size, uint32_t value);
+void config_preset(struct config_space *c, unsigned offset, unsigned size, uint32_t value);
+void config_field_add(struct config_space *c, unsigned base, const struct config_field *field);
+void config_reset_bytes(struct config_space *c);
+void config_update_gate(struct pcif *f);
+/* caps.c */
+int caps_check(const struct pcif_desc *d, struct pcif_reply_error *err);
+void caps_build(struct pcif *f);
+void caps_set_multifunction(struct pcif *f);
+void caps_set_port_number(struct pcif *f, uint8_t number);
+/* bar.c */
+int bar_check(const struct pcif_desc *d, struct pcif_reply_error *err);
+int bar_images_new(struct pcif *f);
+void bar_images_free(struct pcif *f);
+/* irq.c */
+int irq_init(struct pcif *f);
+void irq_fini(struct pcif *f);
+void irq_reset(struct pcif *f); /* conn held for writing, cfg held */
+/* Delivers what became deliverable, the pin's level too if @intx; no lock held but ctl. */
+void irq_replay(struct pcif *f, bool intx);
+uint32_t irq_msix_read(struct pcif *f, uint64_t offset);
+void irq_msix_write(struct pcif *f, uint64_t offset, uint32_t value, uint32_t mask);
+bool irq_in_msix(const struct pcif *f, unsigned bar, uint64_t offset);
+/* function.c */
+int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
+		 const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,
+		 struct pcif **f);
+void function_free(struct pcif *f);
+/* reset.c */
+void reset_locked(struct pcif *f);     /* ctl held */
+void reset_notify(struct pcif *f);     /* nothing held */
+void reset_apply_gate(struct pcif *f); /* ctl held: tells the IOMMU port */
+
+/* port.c */
+extern const struct pcif_model port_model;
+/* windows.c */
+int windows_assign(struct pcim *m);
+
+/* group.c: isolation groups on a plain form of the tree. */
+enum group_kind {
+	GROUP_CONVENTIONAL,	   /* no PCI Express capability */
+	GROUP_CONVENTIONAL_BRIDGE, /* PCI to PCI bridge without one */
+	GROUP_ENDPOINT,		   /* types 0 and 1 */
+	GROUP_ROOT_PORT,	   /* 4 */
+	GROUP_UPSTREAM,		   /* 5 */
+	GROUP_DOWNSTREAM,	   /* 6 */
+	GROUP_PCIE_TO_PCI,	   /* 7 */
+	GROUP_PCI_TO_PCIE,	   /* 8 */
+	GROUP_RC_ENDPOINT,	   /* 9 */
+	GROUP_RC_EVENT_COLLECTOR,  /* 10 */
+};
+
+#define GROUP_NONE (-1)
+
+struct group_node {
+	enum group_kind kind;
+	int above; /* index of the bridge above, GROUP_NONE on a root bus */
+	struct pci_bdf
+		bdf;	   /* a VF may lie on another bus than its PF, with the same bridge above */
+	uint8_t secondary; /* bridges: the bus below */
+	bool acs;	   /* has an ACS capability */
+	bool multifunction; /* header type bit 7; looked at for function 0 only */
+	bool vf;
+	int alias_devfn; /* other devfn of its bus that it also uses as requester, or -1 */
+	int group;	 /* result */
+};
+unsigned group_assign(struct group_node *nodes, unsigned n);
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The tree of one machine. Functions are added at the addresses that they shall have; enumeration
+ * then puts a root port above each of their buses, gives addresses to BARs and windows to ports,
+ * and forms isolation groups. After that the tree never changes, so it is read without a lock.
+ *
+ * Where ports go: bus B hangs below a port on root bus B-1. Buses that follow each other (B, B+1,
+ * ...) share the root bus before the first, one slot each, because a bus below a port cannot be a
+ * root bus at the same time.
+ */
+#include <errno.h>
+
+#include "priv.h"
+
+int pcim_new(struct pcim **m)
+{
+	struct pcim *n = calloc(1, sizeof(*n));
+	int rc;
+
+	if (!n)
+		return -ENOMEM;
+	/* BAR images may be taken away by an aborted connection. */
+	rc = guard_init();
+	if (rc) {
+		free(n);
+		return rc;
+	}
+	*m = n;
+	return 0;
+}
+
+/* NULL is fine. No client is attached any more. */
+void pcim_free(struct pcim *m)
+{
+	if (!m)
+		return;
+	for (unsigned i = m->n_functions; i-- > 0;)
+		function_free(m->functions[i]);
+	free(m->functions);
+	free(m);
+}
+
+void pcim_set_fault_cb(struct pcim *m, iommu_fault_cb cb, void *data)
+{
+	m->fault_cb = cb;
+	m->fault_data = data;
+}
+
+void pcim_set_reset_cb(struct pcim *m, pcim_reset_cb cb, void *data)
+{
+	m->reset_cb = cb;
+	m->reset_data = data;
+}
+
+static int bdf_compare(struct pci_bdf a, struct pci_bdf b)
+{
+	uint64_t ka = (uint64_t)a.domain << 16 | (uint64_t)a.bus << 8 | a.dev << 3 | a.fn;
+	uint64_t kb = (uint64_t)b.domain << 16 | (uint64_t)b.bus << 8 | b.dev << 3 | b.fn;
+
+	return ka < kb ? -1 : ka > kb;
+}
+
+/* Adds @f, which the tree then owns, in order of address. -ENOMEM: @f stays the caller's. */
+static int insert(struct pcim *m, struct pcif *f)
+{
+	struct pcif **list = realloc(m->functions, (m->n_functions + 1) * sizeof(*list));
+	unsigned at = m->n_functions;
+
+	if (!list)
+		return -ENOMEM;
+	m->functions = list;
+	while (at && bdf_compare(list[at - 1]->bdf, f->bdf) > 0) {
+		list[at] = list[at - 1];
+		at--;
+	}
+	list[at] = f;
+	m->n_functions++;
+	return 0;
+}
+
+static int add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
+	       const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,
+	       struct pcif **out)
+{
+	struct pcif *f;
+	int rc = function_new(m, bdf, model, params, bridge, err, &f);
+
+	if (rc)
+		return rc;
+	rc = insert(m, f);
+	if (rc) {
+		function_free(f);
+		return pcif_error(err, rc, "out of memory");
+	}
+	*out = f;
+	return 0;
+}
+
+int pcim_add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
+	     const struct pcif_params *params, struct pcif_reply_error *err)
+{
+	char name[PCI_BDF_STRLEN];
+	struct pcif *f;
+
+	pcif_bdf_format(bdf, name);
+	if (m->enumerated)
+		return pcif_error(err, -EINVAL, "%s: the machine has started", name);
+	if (bdf.domain > 0xffff || bdf.dev > 0x1f || bdf.fn > 7)
+		return pcif_error(err, -EINVAL, "%s: no such address", name);
+	if (bdf.bus == 0)
+		return pcif_error(
+			err, -EINVAL,
+			"%s: bus 00 leaves no bus for the root port above it; use 01 to ff", name);
+	if (bdf.dev)
+		return pcif_error(err, -EINVAL,
+				  "%s: a root port leads to device 00 only; use another bus or "
+				  "function",
+				  name);
+	if (pcim_find(m, bdf))
+		return pcif_error(err, -EEXIST, "%s: address is taken", name);
+	return add(m, bdf, model, params, false, err, &f);
+}
+
+unsigned pcim_count(const struct pcim *m)
+{
+	return m->n_functions;
+}
+
+struct pcif *pcim_function(const struct pcim *m, unsigned i)
+{
+	return i < m->n_functions ? m->functions[i] : NULL;
+}
+
+struct pcif *pcim_find(const struct pcim *m, struct pci_bdf bdf)
+{
+	for (unsigned i = 0; i < m->n_functions; i++)
+		if (pcif_bdf_equal(m->functions[i]->bdf, bdf))
+			return m->functions[i];
+	return NULL;
+}
+
+unsigned pcim_group_count(const struct pcim *m)
+{
+	return m->n_groups;
+}
+
+/* ------------------------------------------------------------------ enumeration */
+
+static bool same_bus(const struct pcif *a, const struct pcif *b)
+{
+	return a->bdf.domain == b->bdf.domain && a->bdf.bus == b->bdf.bus;
+}
+
+/* Makes the port for the bus of @f; @prev is that of the bus before in order, or NULL. */
+static int add_port(struct pcim *m, const struct pcif *f, const struct pcif *prev,
+		    struct pcif **port)
+{
+	struct pci_bdf bdf = { f->bdf.domain, (uint8_t)(f->bdf.bus - 1), 0, 0 };
+	struct pcif_reply_error err = { "" };
+	struct pcif *p;
+	int rc;
+
+	if (prev && prev->bdf.domain == bdf.domain && prev->secondary == bdf.bus) {
+		/* Slots first, then functions: function 0 of a slot is there before the others. */
+		unsigned next = (prev->bdf.fn * 32u) + prev->bdf.dev + 1;
+
+		bdf.bus = prev->bdf.bus;
+		bdf.dev = next % 32;
+		bdf.fn = (uint8_t)(next / 32);
+	}
+	rc = add(m, bdf, &port_model, NULL, true, &err, &p);
+	if (rc) {
+		log_error("%s", err.text);
+		return rc;
+	}
+	p->root_bus = p->bdf.bus;
+	p->secondary = p->subordinate = f->bdf.bus;
+	config_preset(&p->config, PCI_PRIMARY_BUS, 1, p->bdf.bus);
+	config_preset(&p->config, PCI_SECONDARY_BUS, 1, p->secondary);
+	config_preset(&p->config, PCI_SUBORDINATE_BUS, 1, p->subordinate);
+	/* What firmware and the host's port driver would have switched on. */
+	config_preset(&p->config, PCI_COMMAND, 2,
+		      PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_SERR);
+	caps_set_port_number(p, (uint8_t)(p->secondary));
+	config_update_gate(p);
+	reset_apply_gate(p);
+	*port = p;
+	return 0;
+}
+
+static int add_ports(struct pcim *m)
+{
+	unsigned n = m->n_functions;
+	struct pcif **list = calloc(n ? n : 1, sizeof(*list));
+	struct pcif *port = NULL;
+	int rc = 0;
+
+	if (!list)
+		return -ENOMEM;
+	/* Ports are added to the tree's own list on the way. */
+	if (n)
+		memcpy(list, m->functions, n * sizeof(*list));
+	for (unsigned i = 0; i < n && !rc; i++) {
+		if (!i || !same_bus(list[i - 1], list[i])) {
+			if (list[i]->bdf.fn) {
+				log_error("%s: a device must have a function 0", list[i]->name);
+				rc = -EINVAL;
+				break;
+			}
+			rc = add_port(m, list[i], port, &port);
+			if (rc)
+				break;
+		}
+		list[i]->parent = port;
+		list[i]->root_bus = port->root_bus;
+	}
+	free(list);
+	return rc;
+}
+
+static void mark_multifunction(struct pcim *m)
+{
+	for (unsigned i = 0; i + 1 < m->n_functions; i++) {
+		struct pcif *f = m->functions[i], *next = m->functions[i + 1];
+
+		if (!f->bdf.fn && same_bus(f, next) && next->bdf.dev == f->bdf.dev)
+			caps_set_multifunction(f);
+	}
+}
+
+static int index_of(const struct pcim *m, const struct pcif *f)
+{
+	for (unsigned i = 0; f && i < m->n_functions; i++)
+		if (m->functions[i] == f)
+			return (int)i;
+	return GROUP_NONE;
+}
+
+static int assign_groups(struct pcim *m)
+{
+	struct group_node *nodes = calloc(m->n_functions + 1, sizeof(*nodes));
+
+	if (!nodes)
+		return -ENOMEM;
+	for (unsigned i = 0; i < m->n_functions; i++) {
+		struct pcif *f = m->functions[i];
+
+		nodes[i] = (struct group_node){
+			.kind = f->bridge      ? GROUP_ROOT_PORT
+				: f->desc.pcie ? GROUP_ENDPOINT
+					       : GROUP_CONVENTIONAL,
+			.above = index_of(m, f->parent),
+			.bdf = f->bdf,
+			.secondary = f->secondary,
+			.acs = pcif_find_ext_cap(f, PCI_EXT_CAP_ID_ACS) != 0,
+			.multifunction =
+				f->config.value[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_MULTI_FUNC,
+			.alias_devfn = -1,
+		};
+	}
+	m->n_groups = group_assign(nodes, m->n_functions);
+	for (unsigned i = 0; i < m->n_functions && m->n_groups; i++)
+		m->functions[i]->group = (unsigned)nodes[i].group;
+	free(nodes);
+	return m->n_functions && !m->n_groups ? -ENOMEM : 0;
+}
+
+/**
+ * pcim_enumerate() - once. -EINVAL: done before, or a function 0 is missing; -ENOSPC: BARs do not
+ * fit the address space; -ENOMEM. The cause is logged.
+ */
+int pcim_enumerate(struct pcim *m)
+{
+	int rc;
+
+	if (m->enumerated)
+		return -EINVAL;
+	m->enumerated = true;
+	rc = add_ports(m);
+	if (rc)
+		return rc;
+	mark_multifunction(m);
+	rc = windows_assign(m);
+	if (rc)
+		return rc;
+	return assign_groups(m);
+}

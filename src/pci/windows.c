@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Addresses: what firmware does at boot. Each BAR gets an address, naturally aligned, inside a
+ * window that the root port above forwards; the windows of all ports of the machine lie one after
+ * the other in three ranges, so that no address is used twice.
+ *
+ * 64-bit BARs that are prefetchable (or too large for the space below 4 GiB) go to the prefetchable
+ * window, all other memory to the 32-bit one. PCI-to-PCI Bridge Architecture 1.2 section 3.2.5.
+ */
+#include <errno.h>
+
+#include "priv.h"
+
+struct window {
+	const char *name;
+	uint64_t next, last; /* of the range that is still free */
+	uint64_t granule;    /* what a bridge can express */
+};
+
+enum window_kind { WINDOW_IO, WINDOW_MEM, WINDOW_PREF, WINDOW_KINDS };
+
+static enum window_kind bar_window(const struct pcif_bar *bar)
+{
+	if (bar->type == PCIF_BAR_IO)
+		return WINDOW_IO;
+	if (bar->type == PCIF_BAR_MEM64 && (bar->prefetchable || bar->size >= MIB(256)))
+		return WINDOW_PREF;
+	return WINDOW_MEM;
+}
+
+static bool bar_belongs(const struct pcif *f, unsigned bar, enum window_kind kind)
+{
+	return f->desc.bars[bar].type != PCIF_BAR_NONE && bar_window(&f->desc.bars[bar]) == kind;
+}
+
+static uint64_t largest_bar(const struct pcim *m, const struct pcif *port, enum window_kind kind)
+{
+	uint64_t size = 0;
+
+	for (unsigned i = 0; i < m->n_functions; i++)
+		for (unsigned b = 0; b < PCIF_NUM_BARS; b++)
+			if (m->functions[i]->parent == port &&
+			    bar_belongs(m->functions[i], b, kind))
+				size = MAX(size, m->functions[i]->desc.bars[b].size);
+	return size;
+}
+
+static void set_bar(struct pcif *f, unsigned bar, uint64_t address)
+{
+	unsigned at = PCI_BASE_ADDRESS_0 + 4 * bar;
+	uint32_t type = config_peek(&f->config, at, 4);
+
+	f->bar_address[bar] = address;
+	config_poke(&f->config, at, 4, (uint32_t)address | type);
+	if (f->desc.bars[bar].type == PCIF_BAR_MEM64)
+		config_poke(&f->config, at + 4, 4, (uint32_t)(address >> 32));
+}
+
+static void set_port_window(struct pcif *port, enum window_kind kind, uint64_t first, uint64_t last)
+{
+	struct config_space *c = &port->config;
+
+	switch (kind) {
+	case WINDOW_IO:
+		config_preset(c, PCI_IO_BASE, 1, (uint32_t)(first >> 8) & 0xf0);
+		config_preset(c, PCI_IO_LIMIT, 1, (uint32_t)(last >> 8) & 0xf0);
+		break;
+	case WINDOW_MEM:
+		config_preset(c, PCI_MEMORY_BASE, 2, (uint32_t)(first >> 16) & 0xfff0);
+		config_preset(c, PCI_MEMORY_LIMIT, 2, (uint32_t)(last >> 16) & 0xfff0);
+		break;
+	default:
+		config_preset(c, PCI_PREF_MEMORY_BASE, 2, ((uint32_t)(first >> 16) & 0xfff0) | 1);
+		config_preset(c, PCI_PREF_MEMORY_LIMIT, 2, ((uint32_t)(last >> 16) & 0xfff0) | 1);
+		config_preset(c, PCI_PREF_BASE_UPPER32, 4, (uint32_t)(first >> 32));
+		config_preset(c, PCI_PREF_LIMIT_UPPER32, 4, (uint32_t)(last >> 32));
+		break;
+	}
+}
+
+/* Largest first leaves no holes: every BAR then begins aligned where the one before ended. */
+static int assign_below(struct pcim *m, struct pcif *port, enum window_kind kind, struct window *w)
+{
+	uint64_t size = largest_bar(m, port, kind), first, at;
+
+	if (!size)
+		return 0;
+	first = at = ALIGN_UP(w->next, MAX(size, w->granule));
+	for (; size; size /= 2) {
+		for (unsigned i = 0; i < m->n_functions; i++) {
+			struct pcif *f = m->functions[i];
+
+			for (unsigned b = 0; b < PCIF_NUM_BARS; b++) {
+				if (f->parent != port || !bar_belongs(f, b, kind) ||
+				    f->desc.bars[b].size != size)
+					continue;
+				if (at > w->last || size - 1 > w->last - at) {
+					log_error("%s: no %s space left for BAR %u of %llu KiB",
+						  f->name, w->name, b,
+						  (unsigned long long)size >> 10);
+					return -ENOSPC;
+				}
+				set_bar(f, b, at);
+				at += size;
+			}
+		}
+	}
+	w->next = ALIGN_UP(at, w->granule);
+	set_port_window(port, kind, first, w->next - 1);
+	return 0;
+}
+
+/**
+ * windows_assign() - addresses for every BAR of @m, windows for every port.
+ * -ENOSPC if they do not fit.
+ */
+int windows_assign(struct pcim *m)
+{
+	/* Below 4 GiB, clear of the interrupt controllers and the message window. */
+	struct window windows[WINDOW_KINDS] = {
+		[WINDOW_IO] = { "I/O", 0x1000, 0xffff, KIB(4) },
+		[WINDOW_MEM] = { "32-bit memory", 0xe0000000, 0xfbffffff, MIB(1) },
+		[WINDOW_PREF] = { "prefetchable memory", 0x380000000000, 0x3fffffffffff, MIB(1) },
+	};
+
+	for (unsigned i = 0; i < m->n_functions; i++) {
+		if (!m->functions[i]->bridge)
+			continue;
+		for (unsigned k = 0; k < WINDOW_KINDS; k++) {
+			int rc = assign_below(m, m->functions[i], (enum window_kind)k, &windows[k]);
+
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
