@@ -43,11 +43,12 @@ class Guest:
     devices: --device specs of uvfio; None boots QEMU without uvfio
     qemu:    further QEMU arguments; every device of `passthrough` adds a vfio-pci of its own
     place:   user.Place: who runs it, and where its files are
+    wrap:    command that gets QEMU's command line as its arguments
     """
 
     def __init__(self, script, place, devices=None, passthrough=("0000:65:00.0",), qemu=(),
                  memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), timeout=120,
-                 interactive=False, append=""):
+                 interactive=False, append="", wrap=()):
         self.results = {}
         self.console = []
         self.interactive = interactive
@@ -72,7 +73,7 @@ class Guest:
             for spec in devices:
                 self.argv += ["--device", spec]
             self.argv.append("--")
-        self.argv += ["qemu-system-x86_64", "-accel", "tcg", "-machine", machine, *memory_args,
+        self.argv += [*wrap, "qemu-system-x86_64", "-accel", "tcg", "-machine", machine, *memory_args,
                       "-smp", str(smp), "-nodefaults", "-display", "none", "-serial",
                       "stdio", "-kernel", vmlinux, "-initrd", initrd, "-append",
                       f"{CMDLINE} {append}".strip()]
@@ -122,6 +123,19 @@ class Guest:
                     raise Failure(f"the guest did not say '{key}' in time", self.tail())
                 self._changed.wait(left)
             return self.results.get(key)
+
+    def wait_more(self):
+        """Waits until the guest says something more; False if it has ended."""
+        with self._changed:
+            if not self._ended:
+                self._changed.wait(self.timeout)
+            return not self._ended
+
+    def wait_gone(self, pid, timeout=20):
+        """Until a process is reaped and the console has nothing more of it."""
+        deadline = time.time() + timeout
+        while os.path.exists(f"/proc/{pid}") and time.time() < deadline:
+            time.sleep(0.02)
 
     def send(self, text):
         """A line for the script's `read`; nothing if the guest has ended."""

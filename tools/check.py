@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""All tests, `make check`: every suite in the plain build, unit and flow under the sanitizers.
+
+Writes "N passed, N failed, N skipped" to .cache/check.result for .ci/run.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "tests", "lib"))
+import kernel  # noqa: E402
+from ui import Failure, Ui  # noqa: E402
+
+ROOT = kernel.ROOT
+BUILD = os.environ.get("BUILD") or "build"
+SANITIZERS = {
+    "asan": ("address and undefined-behaviour sanitizers",
+             ["-Db_sanitize=address,undefined", "-Db_lundef=false"]),
+    "tsan": ("thread sanitizer", ["-Db_sanitize=thread", "-Db_lundef=false"]),
+}
+ENV = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1:exitcode=99",
+}
+PASSED, SKIPPED = ("OK", "EXPECTEDFAIL"), ("SKIP",)
+
+
+def build(folder, options=()):
+    if subprocess.run([os.path.join(ROOT, "tools", "build"), folder, *options],
+                      cwd=ROOT).returncode:
+        raise Failure(f"the build in {folder} failed, see above")
+
+
+def meson_test(folder, name, suites, wrapper=()):
+    """Runs suites and returns the list of (test, result)."""
+    log = os.path.join(ROOT, folder, "meson-logs", f"{name}.json")
+    if os.path.exists(log):
+        os.unlink(log)
+    argv = ["meson", "test", "-C", folder, "--no-rebuild", "--logbase", name,
+            "--num-processes", "2", "--print-errorlogs", *wrapper]
+    for suite in suites:
+        argv += ["--suite", suite]
+    subprocess.run(argv, cwd=ROOT, env=dict(os.environ, **ENV))
+    try:
+        with open(log, encoding="utf-8") as f:
+            rows = [json.loads(line) for line in f if line.strip()]
+    except OSError:
+        raise Failure(f"meson test in {folder} did not run", "see above") from None
+    return [(f"{row['name']} ({folder})", row["result"]) for row in rows]
+
+
+def tsan_wrapper():
+    """Some kernels scatter mappings wider than this compiler's thread sanitizer knows."""
+    quiet = ["setarch", "-R"]
+    able = subprocess.run([*quiet, "true"], stderr=subprocess.DEVNULL).returncode == 0
+    return ["--wrapper", " ".join(quiet)] if able else []
+
+
+def run(ui, rows):
+    ui.step("Debian's cloud kernel for the guests")
+    ui.note(kernel.ensure_kernel(ui)[1])
+    ui.step("Build")
+    build(BUILD)
+    ui.step("Style, unit, flow, fuzz (saved inputs), guest")
+    rows += meson_test(BUILD, "check", ["style", "unit", "flow", "fuzz", "guest"])
+    for name, (title, options) in SANITIZERS.items():
+        ui.step(f"Unit and flow under the {title}")
+        folder = f"{BUILD}-{name}"
+        build(folder, options)
+        rows += meson_test(folder, "check", ["unit", "flow"],
+                           tsan_wrapper() if name == "tsan" else [])
+
+
+def main():
+    ui = Ui("make check", 6, first=2)
+    rows, failure = [], None
+    try:
+        run(ui, rows)
+    except Failure as reason:
+        failure = reason
+    except KeyboardInterrupt:
+        failure = Failure("interrupted")
+    bad = [name for name, result in rows if result not in PASSED + SKIPPED]
+    skipped = [name for name, result in rows if result in SKIPPED]
+    passed = len(rows) - len(bad) - len(skipped)
+    counts = f"{passed} passed, {len(bad)} failed, {len(skipped)} skipped"
+    if failure is None and bad:
+        failure = Failure("failed: " + ", ".join(bad),
+                          f"the logs are {BUILD}*/meson-logs/check.txt")
+    if failure is None and not passed:
+        failure = Failure("no test ran")
+    for name in skipped:
+        ui.note(f"skipped: {name}")
+    ui.note(counts)
+    with open(os.path.join(kernel.CACHE, "check.result"), "w", encoding="utf-8") as f:
+        f.write(counts + "\n")
+    return ui.verdict(failure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
