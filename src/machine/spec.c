@@ -167,18 +167,11 @@ int machine_device_make(struct machine *m, struct machine_device *d, struct mach
 		return 0;
 	m->n_addresses--;
 	pcif_bdf_format(d->bdf, at);
+	/* Texts of pci begin with the address, those of models do not. */
+	if (!strncmp(why.text, at, strlen(at)))
+		return machine_fail(err, -r, "%s at %s", d->model->name, why.text);
 	if (why.text[0])
 		return machine_fail(err, -r, "%s at %s: %s", d->model->name, at, why.text);
-	if (r == -EEXIST)
-		return machine_fail(err, EEXIST,
-				    "%s: address %s is taken; give another bdf= or "
-				    "none",
-				    d->model->name, at);
-	if (r == -EINVAL)
-		return machine_fail(err, EINVAL,
-				    "%s: no device can be at %s; use bus 01 to ff, "
-				    "for example 0000:65:00.0",
-				    d->model->name, at);
 	return machine_fail(err, -r, "%s at %s: %s", d->model->name, at, strerror(-r));
 }
 

@@ -228,9 +228,14 @@ static int read_resource(struct view_node *node, char **buf, size_t *size)
 
 /*
  * BARs can be mapped by a driver's own program through these files on a real host. Here they are
- * reached through VFIO only, and read as Linux's do, which have no read() for memory.
+ * reached through VFIO only; read() and write() fail as Linux's do for memory.
  */
 static ssize_t pread_bar(struct view_node *node, void *buf, size_t size, uint64_t offset)
+{
+	return -EIO;
+}
+
+static ssize_t pwrite_bar(struct view_node *node, const void *buf, size_t size, uint64_t offset)
 {
 	return -EIO;
 }
@@ -591,20 +596,31 @@ static int write_reset_method(struct view_node *node, const char *buf, size_t si
 }
 
 /*
- * Every method ends in the same reset of the function. What the platform and a client had set up in
- * the header is put back, as pci_dev_save_and_disable() and pci_dev_restore() do around it: BARs
- * first, COMMAND, which lets accesses and DMA through, last.
+ * Every method ends in the same reset of the function. What the platform and a client had set up is
+ * put back, as pci_dev_save_and_disable() and pci_dev_restore() do around it: COMMAND, which lets
+ * accesses and DMA through, last. Message interrupts are put back by pci itself.
  */
 static void fn_reset(struct view_fn *fn)
 {
-	uint32_t saved[16], command;
+	unsigned exp = pcif_find_cap(fn->f, PCI_CAP_ID_EXP);
+	uint32_t header[16], devctl = 0, devctl2 = 0, command;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
-		saved[i] = pcif_config_read(fn->f, 4 * i, 4);
+	for (unsigned i = 0; i < ARRAY_SIZE(header); i++)
+		header[i] = pcif_config_read(fn->f, 4 * i, 4);
 	command = pcif_config_read(fn->f, PCI_COMMAND, 2);
+	if (exp) {
+		devctl = pcif_config_read(fn->f, exp + PCI_EXP_DEVCTL, 2);
+		devctl2 = pcif_config_read(fn->f, exp + PCI_EXP_DEVCTL2, 2);
+	}
 	pcif_reset(fn->f);
-	for (unsigned i = ARRAY_SIZE(saved) - 1; i >= 2; i--)
-		pcif_config_write(fn->f, 4 * i, 4, saved[i]);
+	if (exp) {
+		pcif_config_write(fn->f, exp + PCI_EXP_DEVCTL, 2,
+				  devctl & ~(uint32_t)PCI_EXP_DEVCTL_BCR_FLR);
+		pcif_config_write(fn->f, exp + PCI_EXP_DEVCTL2, 2, devctl2);
+	}
+	/* From the interrupt line down to the cache line size; what is before is COMMAND's. */
+	for (unsigned i = ARRAY_SIZE(header) - 1; i >= 3; i--)
+		pcif_config_write(fn->f, 4 * i, 4, header[i]);
 	pcif_config_write(fn->f, PCI_COMMAND, 2, command);
 }
 
@@ -688,6 +704,7 @@ static void fn_binary_files(struct view_fn *fn)
 		if (file) {
 			file->size = r.last - r.first + 1;
 			file->pread = pread_bar;
+			file->pwrite = pwrite_bar;
 		}
 	}
 }
