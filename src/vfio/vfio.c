@@ -1,2 +1,236 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "vfio/vfio.h"
+/*
+ * VFIO of one machine: its groups and devices, the opening and closing of files, and the way of a
+ * request to its handler. What a request means is in the file of the object that it is made on.
+ */
+#include "vfio/priv.h"
+
+struct vdev *vfio_find_device(struct vfio *v, const struct pcif *f)
+{
+	for (unsigned i = 0; i < v->n_devices; i++)
+		if (v->devices[i].f == f)
+			return &v->devices[i];
+	return NULL;
+}
+
+void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, struct pcif *f)
+{
+	if (v->event)
+		v->event(v->event_data, type, group, f);
+}
+
+int vfio_new(struct pcim *machine, struct vfio **out)
+{
+	struct vfio *v = calloc(1, sizeof(*v));
+	unsigned n = pcim_count(machine);
+	int ret = -ENOMEM;
+
+	if (!v)
+		return -ENOMEM;
+	v->machine = machine;
+	pthread_mutex_init(&v->lock, NULL);
+	ret = watcher_new(&v->watcher);
+	if (ret)
+		goto err;
+	ret = -ENOMEM;
+	v->groups = calloc(MAX(pcim_group_count(machine), 1u), sizeof(*v->groups));
+	v->devices = calloc(MAX(n, 1u), sizeof(*v->devices));
+	if (!v->groups || !v->devices)
+		goto err;
+	v->n_groups = pcim_group_count(machine);
+	for (unsigned i = 0; i < v->n_groups; i++)
+		v->groups[i].number = i;
+	for (unsigned i = 0; i < n; i++) {
+		struct pcif *f = pcim_function(machine, i);
+		struct group *g = &v->groups[pcif_group(f)];
+
+		/* vfio-pci refuses bridges; their driver is pcieport. */
+		if (pcif_is_bridge(f))
+			continue;
+		g->present = true;
+		ret = vdev_init(&v->devices[v->n_devices], v, f, g);
+		if (ret)
+			goto err;
+		v->n_devices++;
+	}
+	*out = v;
+	return 0;
+err:
+	vfio_free(v);
+	return ret;
+}
+
+void vfio_free(struct vfio *v)
+{
+	if (!v)
+		return;
+	for (unsigned i = 0; i < v->n_devices; i++)
+		vdev_fini(&v->devices[i]);
+	watcher_free(v->watcher);
+	free(v->devices);
+	free(v->groups);
+	pthread_mutex_destroy(&v->lock);
+	free(v);
+}
+
+void vfio_set_event_cb(struct vfio *v, vfio_event_cb cb, void *data)
+{
+	v->event = cb;
+	v->event_data = data;
+}
+
+bool vfio_group_present(struct vfio *v, unsigned group)
+{
+	return group < v->n_groups && v->groups[group].present;
+}
+
+/* ------------------------------------------------------------------ opening and closing */
+
+/* Source: vfio_fops_open(). */
+int vfio_open_container(struct vfio *v, struct vfio_obj **obj)
+{
+	struct container *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->obj = (struct vfio_obj){ VFIO_KIND_CONTAINER, v };
+	c->refs = 1;
+	*obj = &c->obj;
+	return 0;
+}
+
+/* Source: vfio_group_fops_open(): one opener at a time. */
+int vfio_open_group(struct vfio *v, unsigned group, struct vfio_obj **obj)
+{
+	struct group_file *file;
+	int ret = 0;
+
+	if (!vfio_group_present(v, group))
+		return -ENODEV;
+	file = calloc(1, sizeof(*file));
+	if (!file)
+		return -ENOMEM;
+	file->obj = (struct vfio_obj){ VFIO_KIND_GROUP, v };
+	file->group = &v->groups[group];
+	pthread_mutex_lock(&v->lock);
+	if (file->group->refs)
+		ret = -EBUSY;
+	else
+		file->group->refs = 1;
+	pthread_mutex_unlock(&v->lock);
+	if (ret) {
+		free(file);
+		return ret;
+	}
+	*obj = &file->obj;
+	return 0;
+}
+
+static void device_file_free(struct device_file *file)
+{
+	struct vfio *v = file->obj.v;
+	struct vdev *d = file->d;
+
+	vdev_close(d);
+	pthread_mutex_lock(&v->lock);
+	d->group->devices--;
+	group_put(v, d->group);
+	pthread_mutex_unlock(&v->lock);
+	free(file);
+}
+
+void vfio_obj_put(struct vfio_obj *obj)
+{
+	struct vfio *v;
+
+	if (!obj)
+		return;
+	v = obj->v;
+	switch (obj->kind) {
+	case VFIO_KIND_CONTAINER:
+		pthread_mutex_lock(&v->lock);
+		container_put(container_of(obj, struct container, obj));
+		pthread_mutex_unlock(&v->lock);
+		break;
+	case VFIO_KIND_GROUP:
+		pthread_mutex_lock(&v->lock);
+		group_put(v, container_of(obj, struct group_file, obj)->group);
+		pthread_mutex_unlock(&v->lock);
+		free(container_of(obj, struct group_file, obj));
+		break;
+	case VFIO_KIND_DEVICE:
+		device_file_free(container_of(obj, struct device_file, obj));
+		break;
+	}
+}
+
+enum vfio_kind vfio_obj_kind(const struct vfio_obj *obj)
+{
+	return obj->kind;
+}
+
+struct pcif *vfio_device_function(const struct vfio_obj *obj)
+{
+	return container_of(obj, const struct device_file, obj)->d->f;
+}
+
+/* ------------------------------------------------------------------ requests */
+
+int vfio_call(struct vfio_obj *obj, struct vfio_call *call)
+{
+	const struct request *r = request_find(obj->kind, call->request);
+	uint32_t argsz;
+
+	call->reply_size = 0;
+	call->new_obj = NULL;
+	if (!r) {
+		/* Without a back end a container refuses what only a back end could know. */
+		if (obj->kind == VFIO_KIND_CONTAINER)
+			return container_no_backend_request(obj, call);
+		return -ENOTTY;
+	}
+	switch (r->shape.arg) {
+	case VFIO_ARG_ARGSZ:
+		/* The handlers read @min bytes unasked. Linux could not have copied them either. */
+		if (!call->data || call->size < r->shape.min)
+			return -EFAULT;
+		memcpy(&argsz, call->data, sizeof(argsz));
+		if (argsz < r->shape.min)
+			return -EINVAL;
+		break;
+	case VFIO_ARG_STRING:
+		if (!call->data || !memchr(call->data, 0, call->size))
+			return -EINVAL;
+		break;
+	case VFIO_ARG_INT:
+		if (!call->data || call->size < sizeof(int32_t))
+			return -EFAULT;
+		break;
+	case VFIO_ARG_NONE:
+	case VFIO_ARG_VALUE:
+		break;
+	}
+	return r->handler(obj, call);
+}
+
+/* ------------------------------------------------------------------ for watching */
+
+void vfio_device_request(struct vfio *v, struct pcif *f)
+{
+	struct vdev *d = vfio_find_device(v, f);
+
+	if (d)
+		wire_signal(&d->req);
+}
+
+struct iommu_space *vfio_function_space(struct vfio *v, struct pcif *f)
+{
+	return iommu_port_space(pcif_iommu_port(f));
+}
+
+bool vfio_function_open(struct vfio *v, struct pcif *f)
+{
+	struct vdev *d = vfio_find_device(v, f);
+
+	return d && d->open;
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reset of a function and of a whole bus, and power states. Configuration space is saved before and
+ * put back after, interrupts stay wired, mappings stay. Source: drivers/vfio/pci/vfio_pci_core.c,
+ * pci_try_reset_function(), pci_restore_state().
+ */
+#include <linux/pci_regs.h>
+
+#include "vfio/priv.h"
+
+/* ------------------------------------------------------------------ saved state */
+
+void vdev_save_config(struct vdev *d, uint8_t *out)
+{
+	unsigned size = pcif_config_size(d->f);
+
+	for (unsigned at = 0; at < size; at += 4) {
+		uint32_t v = htole32(pcif_config_read(d->f, at, 4));
+
+		memcpy(out + at, &v, 4);
+	}
+}
+
+static void put_back(struct vdev *d, const uint8_t *saved, unsigned at, unsigned n)
+{
+	uint32_t v = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		v |= (uint32_t)saved[at + i] << (8 * i);
+	pcif_config_write(d->f, at, n, v);
+}
+
+static void restore_cap(struct vdev *d, const uint8_t *saved, unsigned cap,
+			const struct config_field *f, unsigned n)
+{
+	for (unsigned i = 0; cap && i < n; i++)
+		put_back(d, saved, cap + f[i].offset, f[i].size);
+}
+
+void vdev_restore_config(struct vdev *d, const uint8_t *saved)
+{
+	static const struct config_field header[] = {
+		{ PCI_CACHE_LINE_SIZE, 1 }, { PCI_LATENCY_TIMER, 1 },  { PCI_BASE_ADDRESS_0, 4 },
+		{ PCI_BASE_ADDRESS_1, 4 },  { PCI_BASE_ADDRESS_2, 4 }, { PCI_BASE_ADDRESS_3, 4 },
+		{ PCI_BASE_ADDRESS_4, 4 },  { PCI_BASE_ADDRESS_5, 4 }, { PCI_ROM_ADDRESS, 4 },
+		{ PCI_INTERRUPT_LINE, 1 },
+	};
+	static const struct config_field exp[] = {
+		{ PCI_EXP_DEVCTL, 2 },
+		{ PCI_EXP_LNKCTL, 2 },
+		{ PCI_EXP_DEVCTL2, 2 },
+		{ PCI_EXP_LNKCTL2, 2 },
+	};
+	static const struct config_field aer[] = {
+		{ PCI_ERR_UNCOR_MASK, 4 },
+		{ PCI_ERR_UNCOR_SEVER, 4 },
+		{ PCI_ERR_COR_MASK, 4 },
+		{ PCI_ERR_CAP, 4 },
+	};
+	static const struct config_field acs[] = { { PCI_ACS_CTRL, 2 } };
+	unsigned msi = pcif_find_cap(d->f, PCI_CAP_ID_MSI);
+
+	for (size_t i = 0; i < ARRAY_SIZE(header); i++)
+		put_back(d, saved, header[i].offset, header[i].size);
+	restore_cap(d, saved, pcif_find_cap(d->f, PCI_CAP_ID_EXP), exp, ARRAY_SIZE(exp));
+	if (pcif_config_size(d->f) > PCI_CFG_SPACE_SIZE) {
+		restore_cap(d, saved, pcif_find_ext_cap(d->f, PCI_EXT_CAP_ID_ERR), aer,
+			    ARRAY_SIZE(aer));
+		restore_cap(d, saved, pcif_find_ext_cap(d->f, PCI_EXT_CAP_ID_ACS), acs,
+			    ARRAY_SIZE(acs));
+	}
+	irq_reconnect(d);
+	if (msi) {
+		bool wide = saved[msi + PCI_MSI_FLAGS] & PCI_MSI_FLAGS_64BIT;
+
+		put_back(d, saved, msi + PCI_MSI_FLAGS, 2);
+		if (saved[msi + PCI_MSI_FLAGS + 1] & PCI_MSI_FLAGS_MASKBIT >> 8)
+			put_back(d, saved, msi + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32), 4);
+	}
+	/* Last: with the bus master bit the device may start to work. */
+	put_back(d, saved, PCI_COMMAND, 2);
+}
+
+/* ------------------------------------------------------------------ function reset */
+
+static bool alone_on_bus(const struct vdev *d)
+{
+	struct pci_bdf me = pcif_bdf(d->f);
+
+	if (!pcif_parent(d->f))
+		return false;
+	for (unsigned i = 0; i < pcim_count(d->v->machine); i++) {
+		struct pcif *f = pcim_function(d->v->machine, i);
+		struct pci_bdf b = pcif_bdf(f);
+
+		if (f != d->f && b.domain == me.domain && b.bus == me.bus)
+			return false;
+	}
+	return true;
+}
+
+/* Is there a method that would work? Source: pci_init_reset_methods() and the methods. */
+bool vdev_can_reset(const struct vdev *d)
+{
+	unsigned exp = pcif_find_cap(d->f, PCI_CAP_ID_EXP);
+	unsigned af = pcif_find_cap(d->f, PCI_CAP_ID_AF);
+	unsigned pm = pcif_find_cap(d->f, PCI_CAP_ID_PM);
+	const uint8_t need = PCI_AF_CAP_FLR | PCI_AF_CAP_TP;
+
+	if (exp && pcif_config_read(d->f, exp + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR)
+		return true;
+	if (af && (pcif_config_read(d->f, af + PCI_AF_CAP, 1) & need) == need)
+		return true;
+	if (pm && !(pcif_config_read(d->f, pm + PCI_PM_CTRL, 2) & PCI_PM_CTRL_NO_SOFT_RESET))
+		return true;
+	return alone_on_bus(d);
+}
+
+void vdev_reset(struct vdev *d)
+{
+	uint8_t saved[PCIF_CONFIG_SIZE];
+
+	vdev_set_power(d, 0);
+	vdev_save_config(d, saved);
+	pcif_reset(d->f);
+	vdev_restore_config(d, saved);
+}
+
+/* Source: vfio_pci_ioctl_reset(). */
+int device_reset(struct vfio_obj *obj, struct vfio_call *call)
+{
+	struct vdev *d = obj_device(obj);
+	int ret = -EINVAL;
+
+	vdev_awake(d);
+	pthread_mutex_lock(&d->lock);
+	if (d->reset_works) {
+		vdev_reset(d);
+		ret = 0;
+	}
+	pthread_mutex_unlock(&d->lock);
+	return ret;
+}
+
+/* ------------------------------------------------------------------ power */
+
+/* Source: vfio_pci_set_power_state(), pci_set_power_state(). */
+void vdev_set_power(struct vdev *d, unsigned state)
+{
+	unsigned pm = pcif_find_cap(d->f, PCI_CAP_ID_PM), now;
+	uint8_t saved[PCIF_CONFIG_SIZE];
+	uint16_t ctrl, pmc;
+	bool lost;
+
+	if (!pm)
+		return;
+	pmc = pcif_config_read(d->f, pm + PCI_PM_PMC, 2);
+	ctrl = pcif_config_read(d->f, pm + PCI_PM_CTRL, 2);
+	now = ctrl & PCI_PM_CTRL_STATE_MASK;
+	if (state == now)
+		return;
+	if ((state == 1 && !(pmc & PCI_PM_CAP_D1)) || (state == 2 && !(pmc & PCI_PM_CAP_D2)))
+		return;
+	/* A sleeping function wakes to D0 only. */
+	if (now == 3 && state)
+		return;
+	lost = now == 3 && !(ctrl & PCI_PM_CTRL_NO_SOFT_RESET);
+	if (lost)
+		vdev_save_config(d, saved);
+	pcif_config_write(d->f, pm + PCI_PM_CTRL, 2, (ctrl & ~PCI_PM_CTRL_STATE_MASK) | state);
+	if (lost)
+		vdev_restore_config(d, saved);
+}
+
+/* ------------------------------------------------------------------ hot reset */
+
+/* Is @f hit when the bus of @d is reset? The bus itself and all below. */
+static bool bus_reset_hits(const struct vdev *d, const struct pcif *f)
+{
+	struct pci_bdf b = pcif_bdf(f);
+	uint8_t secondary, subordinate;
+
+	pcif_bridge_buses(pcif_parent(d->f), &secondary, &subordinate);
+	return b.domain == pcif_bdf(d->f).domain && b.bus >= secondary && b.bus <= subordinate;
+}
+
+static unsigned bus_reset_count(const struct vdev *d)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < pcim_count(d->v->machine); i++)
+		n += bus_reset_hits(d, pcim_function(d->v->machine, i));
+	return n;
+}
+
+/* Source: vfio_pci_ioctl_get_pci_hot_reset_info(). */
+int device_get_hot_reset_info(struct vfio_obj *obj, struct vfio_call *call)
+{
+	struct vdev *d = obj_device(obj);
+	struct vfio_pci_hot_reset_info info;
+	uint8_t *out = (uint8_t *)call->data + sizeof(info);
+	size_t room;
+
+	/* A device on a root bus has neither a slot nor a bridge above it to reset. */
+	if (!pcif_parent(d->f))
+		return -ENODEV;
+	memcpy(&info, call->data, sizeof(info));
+	room = (MIN((size_t)info.argsz, call->size) - sizeof(info)) /
+	       sizeof(struct vfio_pci_dependent_device);
+	info.flags = 0;
+	info.count = bus_reset_count(d);
+	memcpy(call->data, &info, sizeof(info));
+	call->reply_size = sizeof(info);
+	if (room < info.count)
+		return -ENOSPC;
+	for (unsigned i = 0; i < pcim_count(d->v->machine); i++) {
+		struct pcif *f = pcim_function(d->v->machine, i);
+		struct pci_bdf b = pcif_bdf(f);
+		struct vfio_pci_dependent_device dep = {
+			.group_id = pcif_group(f),
+			.segment = b.domain,
+			.bus = b.bus,
+			.devfn = b.dev << 3 | b.fn,
+		};
+
+		if (!bus_reset_hits(d, f))
+			continue;
+		memcpy(out, &dep, sizeof(dep));
+		out += sizeof(dep);
+		call->reply_size += sizeof(dep);
+	}
+	return 0;
+}
+
+static bool call_has_group(const struct vfio_call *call, unsigned n, unsigned group)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (container_of(call->fds[i].obj, struct group_file, obj)->group->number == group)
+			return true;
+	return false;
+}
+
+/* Source: vfio_pci_ioctl_pci_hot_reset_groups(), vfio_pci_dev_set_hot_reset(). */
+int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call)
+{
+	struct vdev *d = obj_device(obj);
+	struct vfio *v = obj->v;
+	struct vfio_pci_hot_reset h;
+
+	memcpy(&h, call->data, sizeof(h));
+	if (h.flags)
+		return -EINVAL;
+	if (!pcif_parent(d->f))
+		return -ENODEV;
+	/* None at all is the way of devices that were opened by themselves. */
+	if (!h.count || h.count > bus_reset_count(d) || h.count > call->n_fds)
+		return -EINVAL;
+	for (unsigned i = 0; i < h.count; i++) {
+		if (call->fds[i].error)
+			return call->fds[i].error;
+		if (call->fds[i].fd < 0 && !call->fds[i].obj)
+			return -EBADF;
+		if (!call->fds[i].obj || call->fds[i].obj->kind != VFIO_KIND_GROUP ||
+		    call->fds[i].obj->v != v)
+			return -EINVAL;
+	}
+	for (unsigned i = 0; i < pcim_count(v->machine); i++) {
+		struct pcif *f = pcim_function(v->machine, i);
+
+		if (!bus_reset_hits(d, f))
+			continue;
+		if (!vfio_find_device(v, f) || !call_has_group(call, h.count, pcif_group(f)))
+			return -EINVAL;
+	}
+	for (unsigned i = 0; i < v->n_devices; i++) {
+		struct vdev *hit = &v->devices[i];
+
+		if (!bus_reset_hits(d, hit->f))
+			continue;
+		vdev_awake(hit);
+		pthread_mutex_lock(&hit->lock);
+		vdev_reset(hit);
+		pthread_mutex_unlock(&hit->lock);
+	}
+	return 0;
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Private to src/vfio: the objects and what its files ask of one another.
+ *
+ * Locks, in the order in which they may nest:
+ *   vfio.lock        groups, containers, who is attached to what
+ *   vdev.lock        one function: open count, virtual configuration, interrupt set-up, reset
+ *   watch.lock       the list of watched eventfds (held while a watch's callback runs)
+ *   vdev.intx_lock   INTx state     } leaves: never held while calling into pci or taking another,
+ *   wire.lock        one eventfd    } save that intx_lock may be held over a wire and a look at the
+ *                                     pin's level
+ * Interrupts take leaves only. BAR accesses take none of these.
+ */
+#ifndef UVFIO_VFIO_PRIV_H
+#define UVFIO_VFIO_PRIV_H
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "vfio/compat.h"
+#include "vfio/vfio.h"
+
+/* ------------------------------------------------------------------ eventfds (eventfd.c) */
+
+/* A place where an interrupt goes: a client's eventfd, or nothing. */
+struct wire {
+	pthread_mutex_t lock;
+	int fd; /* ours; -1 none */
+};
+void wire_init(struct wire *w);
+void wire_fini(struct wire *w);
+void wire_set(struct wire *w, int fd); /* consumes @fd; -1 clears */
+void wire_signal(struct wire *w);      /* adds 1; never blocks for good; nothing if not set */
+bool wire_is_set(struct wire *w);
+/* Our own duplicate of a client's eventfd: -EBADF, -EINVAL (something else), -EMFILE. */
+int eventfd_take(const struct vfio_fd *vfd, int *fd);
+
+/*
+ * Watches: one thread for the whole machine, started with the first watch, waits on eventfds and
+ * calls back for each time one was signalled.
+ */
+struct watcher;
+struct watch;
+int watcher_new(struct watcher **w);
+void watcher_free(struct watcher *w);
+/* Consumes @fd, on failure too. The callback must not add or remove watches. */
+int watch_add(struct watcher *w, int fd, void (*cb)(void *data), void *data, struct watch **watch);
+/* When it returns the callback is not running and never runs again. NULL is fine. */
+void watch_remove(struct watcher *w, struct watch *watch);
+
+/* ------------------------------------------------------------------ capability chains */
+
+/* A chain under construction, for the GET_INFO requests (chain.c). */
+struct chain {
+	uint8_t buf[512];
+	size_t size;
+	size_t last; /* offset of the last header */
+};
+/* Appends a zeroed capability of @size bytes, header included; returns it (NULL: chain full). */
+void *chain_add(struct chain *c, uint16_t id, uint16_t version, size_t size);
+/*
+ * Puts the chain behind a @head bytes long structure in @data of @room bytes, or says how much
+ * would be needed. @argsz and @cap_offset point at the structure's fields. Returns bytes to reply.
+ */
+size_t chain_reply(struct chain *c, void *data, size_t room, size_t head, uint32_t *argsz,
+		   uint32_t *cap_offset);
+
+/* ------------------------------------------------------------------ objects */
+
+struct vfio_obj {
+	enum vfio_kind kind;
+	struct vfio *v;
+};
+
+struct group;
+
+struct container {
+	struct vfio_obj obj;
+	/* All under vfio.lock. */
+	unsigned refs; /* its file, and each group that is set to it */
+	uint32_t type; /* VFIO_TYPE1_IOMMU or VFIO_TYPE1v2_IOMMU; 0: SET_IOMMU not yet */
+	struct iommu_space *space; /* while @type is not 0 */
+	unsigned n_groups;
+};
+
+/* One for each isolation group of the machine; lives as long as the machine. */
+struct group {
+	unsigned number;
+	bool present; /* has a function that vfio-pci drives */
+	/* Under vfio.lock. */
+	unsigned refs;	  /* its file and its device files; 0: not open */
+	unsigned devices; /* device files */
+	struct container *container;
+};
+
+struct group_file {
+	struct vfio_obj obj;
+	struct group *group;
+};
+
+struct device_file {
+	struct vfio_obj obj;
+	struct vdev *d;
+};
+
+#define IOEVENTFD_MAX 1000
+struct ioeventfd {
+	struct ioeventfd *next;
+	struct vdev *d;
+	struct watch *watch;
+	unsigned bar, size;
+	uint64_t offset, data;
+};
+
+/* How a byte of configuration space is virtualised (device_config.c). */
+struct vconfig {
+	uint8_t *value; /* virtual bits */
+	uint8_t *virt;	/* which bits come from @value */
+	uint8_t *write; /* which bits a client may change */
+	uint8_t *cap;	/* what the byte belongs to: enum of device_config.c */
+	unsigned size;
+	/* Offsets of shown capabilities, 0: none. */
+	unsigned pm, msi, msix, exp, af, vpd, aer;
+};
+
+/* A function that vfio-pci drives; lives as long as the machine. */
+struct vdev {
+	struct vfio *v;
+	struct pcif *f;
+	struct group *group;
+	struct pcif_irq_sink msg_sink, intx_sink;
+
+	pthread_mutex_t lock; /* guards what follows, up to the next comment */
+	unsigned opens;
+	bool reset_works;
+	struct vconfig cfg;
+	uint8_t *open_state; /* configuration space at open, restored at close */
+	int irq_type;	     /* VFIO_PCI_*_IRQ_INDEX, -1 none */
+	unsigned irq_count;  /* vectors enabled */
+	struct ioeventfd *ioeventfds;
+	unsigned n_ioeventfds;
+	struct watch *unmask_watch;
+
+	/* Own locks. */
+	struct wire *vectors; /* @n_vectors of them */
+	unsigned n_vectors;
+	struct wire err, req, wake;
+	pthread_mutex_t intx_lock; /* guards the three below */
+	bool intx_on, intx_masked, intx_virtual_off;
+	struct wire intx;
+
+	_Atomic bool open;
+	_Atomic bool low_power; /* LOW_POWER_ENTRY is in force */
+	_Atomic bool low_power_wake;
+};
+
+struct vfio {
+	struct pcim *machine;
+	struct watcher *watcher;
+	vfio_event_cb event;
+	void *event_data;
+	pthread_mutex_t lock; /* guards the fields named above; the arrays never change */
+	struct group *groups;
+	unsigned n_groups;
+	struct vdev *devices;
+	unsigned n_devices;
+};
+
+struct vdev *vfio_find_device(struct vfio *v, const struct pcif *f);
+void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, struct pcif *f);
+
+/* ------------------------------------------------------------------ requests */
+
+typedef int (*request_handler)(struct vfio_obj *obj, struct vfio_call *call);
+
+/* A request of the table in shape.c. */
+struct request {
+	enum vfio_kind kind;
+	uint32_t request;
+	struct vfio_shape shape;
+	request_handler handler;
+};
+const struct request *request_find(enum vfio_kind kind, uint32_t request);
+
+/* container.c */
+int container_get_api_version(struct vfio_obj *obj, struct vfio_call *call);
+int container_check_extension(struct vfio_obj *obj, struct vfio_call *call);
+int container_set_iommu(struct vfio_obj *obj, struct vfio_call *call);
+int container_no_backend_request(struct vfio_obj *obj, struct vfio_call *call);
+void container_put(struct container *c); /* with vfio.lock */
+void container_attach_group(struct container *c, struct group *g);
+void container_detach_group(struct container *c, struct group *g);
+/* The space and type of a container with a back end; -EINVAL before SET_IOMMU. New reference. */
+int container_backend(struct vfio_obj *obj, struct iommu_space **space, uint32_t *type);
+
+/* type1.c */
+int type1_get_info(struct vfio_obj *obj, struct vfio_call *call);
+int type1_map_dma(struct vfio_obj *obj, struct vfio_call *call);
+int type1_unmap_dma(struct vfio_obj *obj, struct vfio_call *call);
+int type1_dirty_pages(struct vfio_obj *obj, struct vfio_call *call);
+
+/* group.c */
+int group_get_status(struct vfio_obj *obj, struct vfio_call *call);
+int group_set_container(struct vfio_obj *obj, struct vfio_call *call);
+int group_unset_container(struct vfio_obj *obj, struct vfio_call *call);
+int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call);
+void group_put(struct vfio *v, struct group *g); /* with vfio.lock */
+
+/* device.c */
+int device_get_info(struct vfio_obj *obj, struct vfio_call *call);
+int device_get_region_info(struct vfio_obj *obj, struct vfio_call *call);
+int device_bind_iommufd(struct vfio_obj *obj, struct vfio_call *call);
+int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f, struct group *g);
+void vdev_fini(struct vdev *d);
+int vdev_open(struct vdev *d); /* one more user */
+void vdev_close(struct vdev *d);
+void vdev_awake(struct vdev *d); /* a client touches the device */
+static inline struct vdev *obj_device(struct vfio_obj *obj)
+{
+	return container_of(obj, struct device_file, obj)->d;
+}
+
+/* device_reset.c; all but device_reset() with vdev.lock */
+int device_reset(struct vfio_obj *obj, struct vfio_call *call);
+int device_get_hot_reset_info(struct vfio_obj *obj, struct vfio_call *call);
+int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call);
+bool vdev_can_reset(const struct vdev *d);
+void vdev_reset(struct vdev *d);
+/* Reads configuration space as hardware has it / writes back what a reset loses. */
+void vdev_save_config(struct vdev *d, uint8_t *out);
+void vdev_restore_config(struct vdev *d, const uint8_t *saved);
+void vdev_set_power(struct vdev *d, unsigned state);
+
+/* device_config.c, with vdev.lock */
+int vconfig_init(struct vdev *d);
+void vconfig_fini(struct vconfig *c);
+int vconfig_read(struct vdev *d, uint8_t *buf, size_t size, uint64_t offset);
+int vconfig_write(struct vdev *d, const uint8_t *buf, size_t size, uint64_t offset);
+void vconfig_set_msi_capable(struct vdev *d, unsigned log2_vectors);
+
+/* config_table.c */
+struct config_field { /* bits of one register of a capability */
+	uint16_t offset;
+	uint8_t size; /* 1, 2 or 4 */
+	uint32_t virt, write;
+};
+struct config_cap {
+	uint16_t id;
+	const char *name;
+	uint16_t length;
+	/* Where the length depends on the device. Bytes. */
+	unsigned (*get_length)(struct pcif *f, unsigned offset);
+	struct config_field fields[8]; /* ends with size 0 */
+	bool raw;		       /* every byte is the hardware's, readable and writable */
+};
+extern const struct config_field config_header[]; /* ends with size 0 */
+/* NULL: not shown to clients. */
+const struct config_cap *config_find_cap(uint8_t id);
+const struct config_cap *config_find_ext_cap(uint16_t id);
+
+/* device_irq.c */
+int device_get_irq_info(struct vfio_obj *obj, struct vfio_call *call);
+int device_set_irqs(struct vfio_obj *obj, struct vfio_call *call);
+void irq_teardown(struct vdev *d);  /* with vdev.lock: everything off, at close */
+void irq_reconnect(struct vdev *d); /* with vdev.lock: after a reset */
+void irq_set_virtual_intx(struct vdev *d, bool disabled); /* COMMAND bit 10 as clients see it */
+void irq_message(void *data, unsigned vector);		  /* sinks of pci */
+void irq_intx(void *data);
+
+/* ioeventfd.c */
+int device_ioeventfd(struct vfio_obj *obj, struct vfio_call *call);
+void ioeventfd_teardown(struct vdev *d); /* with vdev.lock */
+
+/* feature.c */
+int device_feature(struct vfio_obj *obj, struct vfio_call *call);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The requests: which there are on which kind of object, how their argument looks, who handles
+ * them. Numbers overlap between the kinds (0x3b70 is three different requests).
+ * docs/abi-coverage.md has a row for each.
+ */
+#include "vfio/priv.h"
+
+#define SET_IRQS_MAX (sizeof(struct vfio_irq_set) + PCIF_MAX_VECTORS * sizeof(int32_t))
+/* A bus segment holds at most 256 buses of 256 functions; a list longer than this is not asked. */
+#define HOT_RESET_INFO_MAX                                                                         \
+	(sizeof(struct vfio_pci_hot_reset_info) + 1024 * sizeof(struct vfio_pci_dependent_device))
+#define HOT_RESET_MAX (sizeof(struct vfio_pci_hot_reset) + 1024 * sizeof(int32_t))
+
+#define ROW(kind, request, arg, min, max, handler)                                                 \
+	{                                                                                          \
+		VFIO_KIND_##kind, request, { #request, VFIO_ARG_##arg, min, max }, handler         \
+	}
+
+static const struct request requests[] = {
+	ROW(CONTAINER, VFIO_GET_API_VERSION, NONE, 0, 0, container_get_api_version),
+	ROW(CONTAINER, VFIO_CHECK_EXTENSION, VALUE, 0, 0, container_check_extension),
+	ROW(CONTAINER, VFIO_SET_IOMMU, VALUE, 0, 0, container_set_iommu),
+	ROW(CONTAINER, VFIO_IOMMU_GET_INFO, ARGSZ, 16, 256, type1_get_info),
+	ROW(CONTAINER, VFIO_IOMMU_MAP_DMA, ARGSZ, 32, 32, type1_map_dma),
+	ROW(CONTAINER, VFIO_IOMMU_UNMAP_DMA, ARGSZ, 24, 48, type1_unmap_dma),
+	ROW(CONTAINER, VFIO_IOMMU_ENABLE, NONE, 0, 0, container_no_backend_request),
+	ROW(CONTAINER, VFIO_IOMMU_DISABLE, NONE, 0, 0, container_no_backend_request),
+	ROW(CONTAINER, VFIO_IOMMU_DIRTY_PAGES, ARGSZ, 8, 48, type1_dirty_pages),
+
+	ROW(GROUP, VFIO_GROUP_GET_STATUS, ARGSZ, 8, 8, group_get_status),
+	ROW(GROUP, VFIO_GROUP_SET_CONTAINER, INT, 4, 4, group_set_container),
+	ROW(GROUP, VFIO_GROUP_UNSET_CONTAINER, NONE, 0, 0, group_unset_container),
+	ROW(GROUP, VFIO_GROUP_GET_DEVICE_FD, STRING, 1, 4096, group_get_device_fd),
+
+	ROW(DEVICE, VFIO_DEVICE_GET_INFO, ARGSZ, 16, DEVICE_INFO_SIZE, device_get_info),
+	ROW(DEVICE, VFIO_DEVICE_GET_REGION_INFO, ARGSZ, 32, 256, device_get_region_info),
+	ROW(DEVICE, VFIO_DEVICE_GET_IRQ_INFO, ARGSZ, 16, 16, device_get_irq_info),
+	ROW(DEVICE, VFIO_DEVICE_SET_IRQS, ARGSZ, 20, SET_IRQS_MAX, device_set_irqs),
+	ROW(DEVICE, VFIO_DEVICE_RESET, NONE, 0, 0, device_reset),
+	ROW(DEVICE, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, ARGSZ, 12, HOT_RESET_INFO_MAX,
+	    device_get_hot_reset_info),
+	ROW(DEVICE, VFIO_DEVICE_PCI_HOT_RESET, ARGSZ, 12, HOT_RESET_MAX, device_hot_reset),
+	ROW(DEVICE, VFIO_DEVICE_IOEVENTFD, ARGSZ, 28, 32, device_ioeventfd),
+	ROW(DEVICE, VFIO_DEVICE_FEATURE, ARGSZ, 8, 64, device_feature),
+	ROW(DEVICE, VFIO_DEVICE_BIND_IOMMUFD, ARGSZ, 16, 24, device_bind_iommufd),
+};
+
+const struct request *request_find(enum vfio_kind kind, uint32_t request)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+		if (requests[i].kind == kind && requests[i].request == request)
+			return &requests[i];
+	return NULL;
+}
+
+const struct vfio_shape *vfio_shape(enum vfio_kind kind, uint32_t request)
+{
+	const struct request *r = request_find(kind, request);
+
+	return r ? &r->shape : NULL;
+}
+
+static unsigned irq_fds(const void *data, size_t size, size_t *offset)
+{
+	struct vfio_irq_set set;
+
+	if (size < sizeof(set))
+		return 0;
+	memcpy(&set, data, sizeof(set));
+	if ((set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK) != VFIO_IRQ_SET_DATA_EVENTFD)
+		return 0;
+	*offset = sizeof(set);
+	return MIN((size_t)set.count, (size - sizeof(set)) / sizeof(int32_t));
+}
+
+static unsigned hot_reset_fds(const void *data, size_t size, size_t *offset)
+{
+	struct vfio_pci_hot_reset h;
+
+	if (size < sizeof(h))
+		return 0;
+	memcpy(&h, data, sizeof(h));
+	*offset = sizeof(h);
+	return MIN((size_t)h.count, (size - sizeof(h)) / sizeof(int32_t));
+}
+
+static unsigned feature_fds(const void *data, size_t size, size_t *offset)
+{
+	struct vfio_device_feature h;
+
+	if (size < sizeof(h) + sizeof(int32_t))
+		return 0;
+	memcpy(&h, data, sizeof(h));
+	if ((h.flags & VFIO_DEVICE_FEATURE_MASK) != VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP)
+		return 0;
+	if (h.flags & VFIO_DEVICE_FEATURE_PROBE)
+		return 0;
+	*offset = sizeof(h);
+	return 1;
+}
+
+unsigned vfio_call_fds(enum vfio_kind kind, uint32_t request, const void *data, size_t size,
+		       size_t *offset)
+{
+	if (kind == VFIO_KIND_GROUP && request == VFIO_GROUP_SET_CONTAINER) {
+		*offset = 0;
+		return size >= sizeof(int32_t);
+	}
+	if (kind != VFIO_KIND_DEVICE)
+		return 0;
+	switch (request) {
+	case VFIO_DEVICE_SET_IRQS:
+		return irq_fds(data, size, offset);
+	case VFIO_DEVICE_PCI_HOT_RESET:
+		return hot_reset_fds(data, size, offset);
+	case VFIO_DEVICE_FEATURE:
+		return feature_fds(data, size, offset);
+	case VFIO_DEVICE_IOEVENTFD:
+		*offset = offsetof(struct vfio_device_ioeventfd, fd);
+		return size >= *offset + sizeof(int32_t);
+	default:
+		return 0;
+	}
+}
