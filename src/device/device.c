@@ -3,6 +3,7 @@
 #include "device/device.h"
 
 const struct pcif_model *const device_models[] = {
+	&device_nvme,
 	&device_testdev,
 	NULL,
 };

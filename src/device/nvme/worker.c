@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The worker: one thread per controller that repeats nvmed_step().
+ *
+ * Where clients can reach registers or doorbells by mmap, nothing tells us of a store: the worker
+ * has to look. It looks all the time for a moment after there was work, since the next command of
+ * a busy host follows within microseconds. Then it sleeps between two looks, longer the longer
+ * there was nothing: a part of the time since the last work, so that the delay that a sleep adds
+ * stays a part of the pause that the host itself made. Where nothing is shared it just waits to be
+ * woken. docs/nvme.md has what was measured.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "device/nvme/priv.h"
+
+#define SPIN_NS 50000u /* keep looking that long after work */
+#define YIELD_NS 5000u /* of that, before others on this core are let in */
+#define SLEEP_MIN_NS 20000u
+#define SLEEP_MAX_NS 2500000u /* with an enabled controller */
+#define SLEEP_OFF_NS 4000000u /* while it is not even enabled */
+#define SLEEP_SHARE 4	      /* sleep a 1/n of the time since the last work */
+#define REGISTERS_NS 20000u   /* registers other than doorbells are looked at that often */
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield" ::: "memory");
+#else
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+bool nvmed_step(struct nvmed_ctrl *c, bool slow_scan)
+{
+	bool work = false;
+
+	if (slow_scan || c->regs_noted || c->en_fell || c->nssr || c->state == NVMED_STOPPING ||
+	    c->shst == NVMED_CSTS_SHST_BUSY) {
+		if (c->shared && slow_scan && c->mmio == NVMED_MMIO_SHARED) {
+			pcif_lock(c->f);
+			work |= pcif_regs_scan(c->regs) > 0;
+			pcif_unlock(c->f);
+		}
+		work |= nvmed_ctrl_registers(c);
+	}
+	work |= nvmed_doorbell_scan(c, slow_scan);
+	nvmed_reap(c, &work);
+	if (c->state == NVMED_ENABLED && !c->fatal) {
+		work |= nvmed_queue_run(c);
+		work |= nvmed_event_pump(c);
+		work |= nvmed_cq_flush_all(c);
+		/* Before it sleeps the pin must tell the truth; heads may have moved. */
+		if (work || atomic_exchange(&c->intm_noted, false))
+			nvmed_irq_update(c);
+	}
+	return work;
+}
+
+void nvmed_kick(struct nvmed_ctrl *c)
+{
+	if (c->manual)
+		return;
+	pthread_mutex_lock(&c->wake_lock);
+	if (!c->kicked) {
+		c->kicked = true;
+		pthread_cond_signal(&c->wake);
+	}
+	pthread_mutex_unlock(&c->wake_lock);
+}
+
+/* Sleeps until woken or until @deadline_ns (0: no end). False: time to quit. */
+static bool wait_kick(struct nvmed_ctrl *c, uint64_t deadline_ns)
+{
+	struct timespec ts = { deadline_ns / 1000000000u, deadline_ns % 1000000000u };
+	bool quit;
+
+	pthread_mutex_lock(&c->wake_lock);
+	while (!c->kicked && !c->quit) {
+		if (!deadline_ns)
+			pthread_cond_wait(&c->wake, &c->wake_lock);
+		else if (pthread_cond_timedwait(&c->wake, &c->wake_lock, &ts) == ETIMEDOUT)
+			break;
+	}
+	c->kicked = false;
+	quit = c->quit;
+	pthread_mutex_unlock(&c->wake_lock);
+	return !quit;
+}
+
+/* What to do after a round without work. False: time to quit. */
+static bool idle(struct nvmed_ctrl *c, bool polling, bool enabled, uint64_t now, uint64_t last_work)
+{
+	uint64_t since = now - last_work;
+	uint64_t sleep_ns;
+
+	if (!polling)
+		return wait_kick(c, 0);
+	if (since < YIELD_NS) {
+		cpu_relax();
+		return true;
+	}
+	if (since < SPIN_NS) {
+		sched_yield();
+		return true;
+	}
+	sleep_ns = MAX(since / SLEEP_SHARE, SLEEP_MIN_NS);
+	sleep_ns = MIN(sleep_ns, enabled ? SLEEP_MAX_NS : SLEEP_OFF_NS);
+	return wait_kick(c, now + sleep_ns);
+}
+
+static void *worker(void *data)
+{
+	struct nvmed_ctrl *c = data;
+	uint64_t last_work = time_mono_ns(), last_scan = 0;
+	bool go = true;
+
+	prctl(PR_SET_TIMERSLACK, 1);
+	while (go) {
+		uint64_t now = time_mono_ns();
+		bool scan = now - last_scan >= REGISTERS_NS;
+		bool work, polling, enabled;
+
+		pthread_mutex_lock(&c->lock);
+		while (c->stop)
+			pthread_cond_wait(&c->resumed, &c->lock);
+		work = nvmed_step(c, scan);
+		polling = c->shared;
+		enabled = c->state == NVMED_ENABLED;
+		pthread_mutex_unlock(&c->lock);
+		if (scan)
+			last_scan = now;
+		if (work) {
+			uint64_t end = time_mono_ns();
+
+			atomic_fetch_add(&c->stats.busy_ns, end - now);
+			last_work = end;
+			pthread_mutex_lock(&c->wake_lock);
+			go = !c->quit;
+			pthread_mutex_unlock(&c->wake_lock);
+		} else {
+			go = idle(c, polling, enabled, now, last_work);
+		}
+	}
+	return NULL;
+}
+
+int nvmed_worker_start(struct nvmed_ctrl *c)
+{
+	int ret = c->manual ? 0 : nvmed_thread_start(&c->worker, worker, c);
+
+	c->worker_started = !ret && !c->manual;
+	return ret;
+}
+
+void nvmed_worker_stop(struct nvmed_ctrl *c)
+{
+	if (!c->worker_started)
+		return;
+	pthread_mutex_lock(&c->wake_lock);
+	c->quit = true;
+	pthread_cond_signal(&c->wake);
+	pthread_mutex_unlock(&c->wake_lock);
+	pthread_join(c->worker, NULL);
+	c->worker_started = false;
+}
+
+void nvmed_pause(struct nvmed_ctrl *c)
+{
+	/* A busy worker would take a plain mutex again at once and never let us in. */
+	atomic_fetch_add(&c->stop, 1);
+	pthread_mutex_lock(&c->lock);
+}
+
+void nvmed_resume(struct nvmed_ctrl *c)
+{
+	atomic_fetch_sub(&c->stop, 1);
+	pthread_cond_broadcast(&c->resumed);
+	pthread_mutex_unlock(&c->lock);
+	nvmed_kick(c);
+}
