@@ -59,11 +59,25 @@ struct iommu_mem; /* reference counted */
  *
  * Bound to the mm: if the process execs or dies, accesses fail (IOMMU_FAULT_CLIENT_MEMORY); another
  * process that gets the same pid is never touched. Two calls for threads of one mm may return the
- * same object (-> one window per shared memory object, not one per mapping).
+ * same object (-> one window per shared memory object, not one per mapping). The last few are
+ * cached, with a check that the thread and its mm are still the ones that were cached.
  * Returns 0, -ESRCH, -EPERM (not allowed to trace it), -ENOMEM, -EMFILE.
  */
 int iommu_mem_process(pid_t tid, struct iommu_mem **mem);
-/* A buffer of our own, for tests, fuzzing and benchmarks. @base stays the caller's. */
+/**
+ * iommu_mem_process_read() - iommu_mem_process() and iommu_mem_read() in one, for argument blocks.
+ * Cheaper than the two: the read itself proves that the cached mm is alive.
+ * Returns 0, -EFAULT (then no memory is returned), or what iommu_mem_process() returns.
+ */
+int iommu_mem_process_read(pid_t tid, uint64_t vaddr, void *buf, size_t size,
+			   struct iommu_mem **mem);
+/* Forgets the cached processes and closes their descriptors, but for those that mappings use. */
+void iommu_mem_cache_drop(void);
+/**
+ * iommu_mem_buffer() - a buffer of our own, for tests, fuzzing and benchmarks.
+ * Its addresses are @base's own; 0..@size-1 name the same bytes, for inputs that must not change
+ * from run to run. @base stays the caller's. Returns 0, -EINVAL, -ENOMEM.
+ */
 int iommu_mem_buffer(void *base, size_t size, struct iommu_mem **mem);
 struct iommu_mem *iommu_mem_get(struct iommu_mem *mem);
 void iommu_mem_put(struct iommu_mem *mem); /* NULL is fine */
@@ -131,7 +145,8 @@ int iommu_space_dirty_fetch(struct iommu_space *space, uint64_t iova, uint64_t s
 
 struct iommu_port;
 
-/* @name is copied. @cb is told of every fault. */
+/* @name is copied. @cb (may be NULL) is told of every fault. Starts attached to nothing and not
+ * enabled, as a function comes out of reset. Returns 0 or -ENOMEM. */
 int iommu_port_new(const char *name, iommu_fault_cb cb, void *data, struct iommu_port **port);
 void iommu_port_free(struct iommu_port *port);
 /* Takes its own reference; NULL detaches. Waits for accesses in flight through the old space. */
@@ -154,7 +169,11 @@ int iommu_write(struct iommu_port *port, uint64_t iova, const void *buf, size_t 
 struct iommu_pin {
 	struct iovec iov[8];
 	unsigned n_iov;
-	void *priv[2];
+	/* The rest belongs to the iommu. */
+	unsigned access, n_held;
+	uint64_t iova, size;
+	void *port, *place;
+	void *held[8];
 };
 /* 0; -EFAULT (fault reported); -EOPNOTSUPP: not direct, or more than 8 pieces: copy instead. The
  * memory may raise SIGBUS when touched (file truncated): pass it to the kernel, or guard_copy. */

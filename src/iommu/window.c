@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Windows: our own mappings of the memory that a client shares (memfd, /dev/shm, hugetlbfs).
+ *
+ * A VMA names its file by device and inode. If a descriptor in /proc/TID/fd leads to the same
+ * inode, we open that and map the file from its start, as far as it reaches: one window serves all
+ * mappings of pieces of this file, however many. A window never moves or shrinks, since
+ * translations use its address without a lock; a file that has grown gets a second, larger window
+ * for what is mapped from then on, and the old one goes with the last mapping in it. Sizes at least
+ * double, so their number stays small.
+ *
+ * Opening a file of an arbitrary file system can hang for as long as its server likes (FUSE: the
+ * client may be the server). So only tmpfs and hugetlbfs files are opened; until the type is known
+ * a descriptor is only looked at with AT_STATX_DONT_SYNC, which asks no server.
+ *
+ * Touching a window beyond the end of the file raises SIGBUS: whoever does it uses guard_copy().
+ * The opened file gives us the rights that our user has on it, which is the client's user.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#include "iommu/compat.h"
+#include "iommu/priv.h"
+
+/* Address space that windows may take: a sparse file of any size costs its owner nothing. */
+#define TIB(n) (GIB(n) << 10)
+#define WINDOW_MAX TIB(8)
+#define WINDOWS_MAX TIB(32)
+
+struct window {
+	struct window_set *set;
+	struct window *next; /* in the bucket */
+	uint64_t inode;
+	uint32_t major, minor;
+	bool write;
+	uint32_t refs; /* under set->lock */
+	uint8_t *base;
+	uint64_t size;
+};
+
+static _Atomic uint64_t windows_total;
+
+void window_set_init(struct window_set *set)
+{
+	memset(set, 0, sizeof(*set));
+	pthread_mutex_init(&set->lock, NULL);
+}
+
+void window_set_fini(struct window_set *set)
+{
+	pthread_mutex_destroy(&set->lock);
+}
+
+static struct window **bucket_of(struct window_set *set, uint64_t inode)
+{
+	return &set->bucket[inode % WINDOW_BUCKETS];
+}
+
+/* ------------------------------------------------------------------ is this file system safe? */
+
+/* Devices of the kernel's own mounts, which memfds live on: ask a memfd of each kind. */
+static bool is_memfd_device(dev_t dev)
+{
+	static const unsigned flags[] = { 0, MFD_HUGETLB | 21u << MFD_HUGE_SHIFT,
+					  MFD_HUGETLB | 30u << MFD_HUGE_SHIFT };
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		AUTO_CLOSE int fd = memfd_create("uvfio-probe", MFD_CLOEXEC | flags[i]);
+		struct stat st;
+
+		if (fd >= 0 && !fstat(fd, &st) && st.st_dev == dev)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the client's mount table calls @dev a tmpfs or hugetlbfs. */
+static bool is_memory_mount(int proc_fd, dev_t dev)
+{
+	int fd = openat(proc_fd, "mountinfo", O_RDONLY | O_CLOEXEC);
+	AUTO_FCLOSE FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+	AUTO_FREE char *line = NULL;
+	size_t cap = 0;
+
+	if (!f) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	while (getline(&line, &cap, f) > 0) {
+		unsigned maj, min;
+		const char *type;
+
+		if (sscanf(line, "%*u %*u %u:%u", &maj, &min) != 2 || makedev(maj, min) != dev)
+			continue;
+		type = strstr(line, " - ");
+		if (type &&
+		    (!strncmp(type + 3, "tmpfs ", 6) || !strncmp(type + 3, "hugetlbfs ", 10)))
+			return true;
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------ finding and mapping the file
+ */
+
+/* A descriptor of the file that @vma maps among those of /proc/TID, or -1. */
+static int file_open_in(int proc_fd, const struct procmap_vma *vma, bool *write)
+{
+	dev_t dev = makedev(vma->major, vma->minor);
+	int dir_fd = openat(proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = dir_fd < 0 ? NULL : fdopendir(dir_fd);
+	struct dirent *d;
+	int fd = -1;
+
+	if (!dir) {
+		if (dir_fd >= 0)
+			close(dir_fd);
+		return -1;
+	}
+	while (fd < 0 && (d = readdir(dir))) {
+		struct statx sx;
+
+		if (d->d_name[0] == '.' ||
+		    statx(dirfd(dir), d->d_name, AT_STATX_DONT_SYNC, STATX_INO | STATX_TYPE, &sx) ||
+		    !S_ISREG(sx.stx_mode) || sx.stx_ino != vma->inode ||
+		    sx.stx_dev_major != vma->major || sx.stx_dev_minor != vma->minor)
+			continue;
+		if (!is_memfd_device(dev) && !is_memory_mount(proc_fd, dev))
+			break;
+		*write = true;
+		fd = openat(dirfd(dir), d->d_name, O_RDWR | O_CLOEXEC);
+		if (fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS)) {
+			*write = false;
+			fd = openat(dirfd(dir), d->d_name, O_RDONLY | O_CLOEXEC);
+		}
+	}
+	closedir(dir);
+	return fd;
+}
+
+/* A new descriptor of the file that @vma maps, or -1. *@write: whether it may be written. */
+static int file_open(int proc_fd, pid_t tid, const struct procmap_vma *vma, bool *write)
+{
+	int fd = file_open_in(proc_fd, vma, write);
+	AUTO_CLOSE int other = -1;
+	char path[32];
+
+	if (fd >= 0)
+		return fd;
+	snprintf(path, sizeof(path), "/proc/%d", (int)tid);
+	other = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return other < 0 ? -1 : file_open_in(other, vma, write);
+}
+
+/* The descriptor may have been exchanged between looking and opening. */
+static bool file_is(int fd, const struct procmap_vma *vma, struct stat *st)
+{
+	return !fstat(fd, st) && S_ISREG(st->st_mode) && st->st_ino == vma->inode &&
+	       st->st_dev == makedev(vma->major, vma->minor);
+}
+
+/* How much to map so that [0,@need-1] is in; 0: cannot. */
+static uint64_t window_size(int fd, const struct stat *st, uint64_t need, uint64_t old)
+{
+	uint64_t size = (uint64_t)st->st_size;
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs))
+		return 0;
+	if ((uint64_t)fs.f_type == 0x958458f6u) {
+		/* hugetlbfs: mapping past the end would make the file longer. */
+		size = ALIGN_UP(size, (uint64_t)fs.f_bsize);
+		return need <= size ? size : 0;
+	}
+	return ALIGN_UP(MAX(MAX(size, need), old * 2), UVF_PAGE_SIZE);
+}
+
+/* Called with set->lock. */
+static struct window *window_new(struct window_set *set, int proc_fd, pid_t tid,
+				 const struct procmap_vma *vma, uint64_t need, uint64_t old)
+{
+	bool write;
+	AUTO_CLOSE int fd = file_open(proc_fd, tid, vma, &write);
+	struct window *w;
+	struct stat st;
+	uint64_t size;
+	void *base;
+
+	if (fd < 0 || !file_is(fd, vma, &st))
+		return NULL;
+	size = window_size(fd, &st, need, old);
+	if (!size || size > WINDOW_MAX)
+		return NULL;
+	if (atomic_fetch_add(&windows_total, size) + size > WINDOWS_MAX)
+		goto err_total;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		goto err_total;
+	/* NORESERVE: the pages are the client's to account for. */
+	base = mmap(NULL, size, PROT_READ | (write ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE,
+		    fd, 0);
+	if (base == MAP_FAILED && write) {
+		/* A sealed memfd may be mapped for reading only. */
+		write = false;
+		base = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	}
+	if (base == MAP_FAILED)
+		goto err_window;
+	/* A client's memory is neither a child's of ours nor part of our core dump. */
+	madvise(base, size, MADV_DONTFORK);
+	madvise(base, size, MADV_DONTDUMP);
+	w->set = set;
+	w->inode = vma->inode;
+	w->major = vma->major;
+	w->minor = vma->minor;
+	w->write = write;
+	w->base = base;
+	w->size = size;
+	w->next = *bucket_of(set, w->inode);
+	*bucket_of(set, w->inode) = w;
+	return w;
+
+err_window:
+	free(w);
+err_total:
+	atomic_fetch_sub(&windows_total, size);
+	return NULL;
+}
+
+static bool is_absent(const struct window_set *set, const struct procmap_vma *vma)
+{
+	for (size_t i = 0; i < WINDOW_ABSENT; i++) {
+		if (set->absent[i].inode == vma->inode && set->absent[i].major == vma->major &&
+		    set->absent[i].minor == vma->minor)
+			return true;
+	}
+	return false;
+}
+
+static void set_absent(struct window_set *set, const struct procmap_vma *vma)
+{
+	unsigned i = set->absent_next++ % WINDOW_ABSENT;
+
+	set->absent[i].inode = vma->inode;
+	set->absent[i].major = vma->major;
+	set->absent[i].minor = vma->minor;
+}
+
+int window_get(struct window_set *set, int proc_fd, pid_t tid, const struct procmap_vma *vma,
+	       uint64_t offset, uint64_t size, bool write, struct iommu_place *place)
+{
+	bool known = false;
+	struct window *w;
+	uint64_t last, old = 0;
+
+	if (range_last(offset, size, &last) || last >= WINDOW_MAX)
+		return -ENOENT;
+	pthread_mutex_lock(&set->lock);
+	/* The newest, and so the largest, window of a file comes first. */
+	for (w = *bucket_of(set, vma->inode); w; w = w->next) {
+		if (w->inode != vma->inode || w->major != vma->major || w->minor != vma->minor)
+			continue;
+		known = true;
+		old = MAX(old, w->size);
+		if (last < w->size)
+			break;
+	}
+	if (w && write && !w->write)
+		w = NULL; /* another try would find the same rights */
+	else if (!w && !is_absent(set, vma)) {
+		w = window_new(set, proc_fd, tid, vma, last + 1, old);
+		if (!w && !known)
+			set_absent(set, vma);
+		if (w && write && !w->write) {
+			set_absent(set, vma);
+			w->refs++;
+			pthread_mutex_unlock(&set->lock);
+			window_put(w);
+			return -ENOENT;
+		}
+	}
+	if (w) {
+		w->refs++;
+		*place = (struct iommu_place){ .host = w->base + offset, .window = w };
+	}
+	pthread_mutex_unlock(&set->lock);
+	return w ? 0 : -ENOENT;
+}
+
+void window_put(struct window *w)
+{
+	struct window_set *set;
+	struct window **link;
+
+	if (!w)
+		return;
+	set = w->set;
+	pthread_mutex_lock(&set->lock);
+	if (--w->refs) {
+		pthread_mutex_unlock(&set->lock);
+		return;
+	}
+	for (link = bucket_of(set, w->inode); *link != w; link = &(*link)->next)
+		;
+	*link = w->next;
+	pthread_mutex_unlock(&set->lock);
+	munmap(w->base, w->size);
+	atomic_fetch_sub(&windows_total, w->size);
+	free(w);
+}
