@@ -36,7 +36,7 @@ def check(what, rc):
 def main():
     eal = ctypes.CDLL("librte_eal.so.23", mode=ctypes.RTLD_GLOBAL)
     ctypes.CDLL("librte_bus_pci.so.23", mode=ctypes.RTLD_GLOBAL)
-    argv = ["client", "--no-huge", "-m", "32", "--iova-mode=va", "--in-memory", "--no-shconf",
+    argv = ["client", "--no-huge", "-m", "32", "--iova-mode=va", "--no-shconf",
             "--no-telemetry", "-l", "0", "-a", BDF, "--log-level=*:debug"]
     words = (ctypes.c_char_p * (len(argv) + 1))(*[word.encode() for word in argv], None)
     check("eal-init", eal.rte_eal_init(len(argv), words))
