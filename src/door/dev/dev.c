@@ -1,2 +1,335 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "door/door.h"
+/*
+ * The dev door: starts a command that sees the machine's /dev/vfio and the PCI part of /sys, and
+ * serves them. This file is the parent's side of the launch, and the end; docs/door-dev.md tells
+ * the whole.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <sched.h>
+
+#include "door/dev/priv.h"
+
+/* ------------------------------------------------------------------ the keeper */
+
+/*
+ * If this process is killed, the kernel takes its mappings away before its descriptors, and waits
+ * for dirty pages of our own files to be written back: by us. It would wait for ever. The keeper is
+ * a process that shares our memory and nothing else, and ends when it sees that we are gone: the
+ * memory then outlives our FUSE descriptor, whose closing answers everything that waits. It costs
+ * a kernel stack and a page or two.
+ *
+ * It shares even errno with the thread that made it, so it makes no call that could fail once
+ * everything is set up, and uses no library.
+ */
+#define KEEPER_STACK KIB(16)
+
+static int keeper_main(void *data)
+{
+	struct pollfd p = { .fd = *(int *)data, .events = POLLIN };
+
+	syscall(SYS_close_range, 0u, (unsigned)p.fd - 1, 0u);
+	syscall(SYS_close_range, (unsigned)p.fd + 1, ~0u, 0u);
+	syscall(SYS_poll, &p, 1ul, -1);
+	syscall(SYS_exit_group, 0);
+	return 0;
+}
+
+static int keeper_start(struct door_dev *d)
+{
+	/* Not at 0 to 2, so that both of the keeper's ranges of descriptors exist. */
+	AUTO_CLOSE int low = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	sigset_t all, old;
+	int r = 0;
+
+	if (low < 0)
+		return -errno;
+	d->keeper_fd = fcntl(low, F_DUPFD_CLOEXEC, 3);
+	if (d->keeper_fd < 0)
+		return -errno;
+	d->keeper_stack = mmap(NULL, KEEPER_STACK, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (d->keeper_stack == MAP_FAILED) {
+		d->keeper_stack = NULL;
+		return -errno;
+	}
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	d->keeper = clone(keeper_main, (uint8_t *)d->keeper_stack + KEEPER_STACK, CLONE_VM,
+			  &d->keeper_fd);
+	if (d->keeper < 0)
+		r = -errno;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+static void keeper_stop(struct door_dev *d)
+{
+	if (d->keeper > 0) {
+		kill(d->keeper, SIGKILL);
+		while (waitpid(d->keeper, NULL, __WALL) < 0 && errno == EINTR)
+			;
+	}
+	if (d->keeper_stack)
+		munmap(d->keeper_stack, KEEPER_STACK);
+	if (d->keeper_fd >= 0)
+		close(d->keeper_fd);
+}
+
+/* ------------------------------------------------------------------ parts */
+
+static int init_owners(struct door_dev *d)
+{
+	unsigned i;
+
+	d->n_owners = pcim_group_count(d->pci) + 1;
+	d->owners = calloc(d->n_owners, sizeof(*d->owners));
+	if (!d->owners)
+		return -ENOMEM;
+	for (i = 0; i < d->n_owners; i++) {
+		atomic_init(&d->owners[i].uid, d->uid);
+		atomic_init(&d->owners[i].gid, d->gid);
+		atomic_init(&d->owners[i].mode, i ? 0600 : 0666);
+	}
+	return 0;
+}
+
+static int init_funcs(struct door_dev *d)
+{
+	unsigned i;
+
+	d->n_funcs = pcim_count(d->pci);
+	d->funcs = calloc(d->n_funcs ? d->n_funcs : 1, sizeof(*d->funcs));
+	if (!d->funcs)
+		return -ENOMEM;
+	for (i = 0; i < d->n_funcs; i++) {
+		d->funcs[i].f = pcim_function(d->pci, i);
+		d->funcs[i].door = d;
+		pthread_mutex_init(&d->funcs[i].lock, NULL);
+	}
+	return 0;
+}
+
+static int door_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door)
+{
+	struct door_dev *d = calloc(1, sizeof(*d));
+	pthread_condattr_t mono;
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	d->pci = pci;
+	d->vfio = vfio;
+	d->uid = geteuid();
+	d->gid = getegid();
+	d->fuse_fd = d->root_fd = d->listener = d->helper_event = d->notify_event = -1;
+	d->keeper_fd = -1;
+	pthread_mutex_init(&d->lock, NULL);
+	pthread_condattr_init(&mono);
+	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+	pthread_cond_init(&d->released_cond, &mono);
+	pthread_cond_init(&d->calls_cond, &mono);
+	pthread_condattr_destroy(&mono);
+	r = view_new(pci, vfio, &d->view);
+	if (!r)
+		r = init_owners(d);
+	if (!r)
+		r = init_funcs(d);
+	if (!r)
+		r = fuse_pool_init(d);
+	*door = d;
+	return r;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(fd_steal(fd));
+}
+
+void door_dev_free(struct door_dev *d)
+{
+	unsigned i;
+
+	if (!d)
+		return;
+	/* While threads still serve pages, everything that holds some is closed. */
+	atomic_store(&d->closing, true);
+	notify_stop(d);
+	handles_close_all(d);
+	fuse_pool_stop(d);
+	close_fd(&d->fuse_fd);
+	handles_free(d);
+	close_fd(&d->listener);
+	close_fd(&d->root_fd);
+	close_fd(&d->helper_event);
+	close_fd(&d->notify_event);
+	keeper_stop(d);
+	for (i = 0; i < d->n_funcs; i++)
+		pthread_mutex_destroy(&d->funcs[i].lock);
+	free(d->funcs);
+	free(d->owners);
+	view_free(d->view);
+	pthread_cond_destroy(&d->released_cond);
+	pthread_cond_destroy(&d->calls_cond);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+pid_t door_dev_pid(const struct door_dev *d)
+{
+	return d->child;
+}
+
+/* ------------------------------------------------------------------ the launch, parent's side */
+
+/* A message of kind @want with @n descriptors; what else comes is the child's failure. */
+static int expect(int sock, int32_t want, int *fds, unsigned n, struct door_error *err)
+{
+	struct launch_msg msg = { 0 };
+	unsigned got_fds = n;
+	size_t got;
+	int r;
+
+	r = fdpass_recv(sock, fds, &got_fds, &msg, sizeof(msg), &got);
+	if (r)
+		return explain_text(err, r, "cannot talk to the starting command: %s",
+				    strerror(-r));
+	if (got == sizeof(msg) && msg.kind == want && got_fds == n)
+		return 0;
+	while (got_fds)
+		close(fds[--got_fds]);
+	if (got == sizeof(msg) && msg.kind == LAUNCH_ERROR && msg.errnum < 0) {
+		memcpy(err->text, msg.text, sizeof(err->text));
+		err->text[sizeof(err->text) - 1] = 0;
+		return msg.errnum;
+	}
+	return explain_text(err, -ECHILD, "the command ended before it was started");
+}
+
+/* After the go-ahead the socket closes with exec, or brings the reason why there was none. */
+static int expect_exec(int sock, struct door_error *err)
+{
+	struct launch_msg msg = { 0 };
+	unsigned n = 0;
+	size_t got;
+	int r;
+
+	r = fdpass_recv(sock, NULL, &n, &msg, sizeof(msg), &got);
+	if (r || !got)
+		return r;
+	memcpy(err->text, msg.text, sizeof(err->text));
+	err->text[sizeof(err->text) - 1] = 0;
+	return msg.errnum < 0 ? msg.errnum : -EPROTO;
+}
+
+static int adopt(struct door_dev *d, int sock, struct door_error *err)
+{
+	struct statx st;
+	int fds[2];
+	int r;
+
+	r = expect(sock, LAUNCH_FUSE, &d->fuse_fd, 1, err);
+	if (!r)
+		r = fuse_handshake(d, err);
+	if (!r)
+		r = fuse_pool_start(d);
+	if (!r)
+		r = expect(sock, LAUNCH_READY, fds, 2, err);
+	if (r)
+		return r;
+	d->root_fd = fds[0];
+	d->listener = fds[1];
+	if (statx(d->root_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st))
+		return -errno;
+	d->dev_major = st.stx_dev_major;
+	d->dev_minor = st.stx_dev_minor;
+	r = notify_start(d);
+	if (!r)
+		r = fdpass_send(sock, NULL, 0, "", 1);
+	return r ? r : expect_exec(sock, err);
+}
+
+/* Interrupts and BARs of clients take descriptors of ours; the command keeps its own limit. */
+static void raise_nofile(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim))
+		return;
+	lim.rlim_cur = MIN(lim.rlim_max, (rlim_t)65536);
+	(void)setrlimit(RLIMIT_NOFILE, &lim);
+}
+
+static int launch(struct door_dev *d, char *const argv[], struct door_error *err)
+{
+	struct launch l = {
+		.sys = view_root(d->view),
+		.argv = argv,
+		.uid = d->uid,
+		.gid = d->gid,
+		.parent = getpid(),
+	};
+	AUTO_FREE void *bpf = NULL;
+	int sock[2];
+	int r;
+
+	r = launch_filter(&bpf, &l.bpf_size, err);
+	if (r)
+		return r;
+	l.bpf = bpf;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
+		return -errno;
+	fflush(NULL);
+	d->child = fork();
+	if (!d->child) {
+		l.sock = sock[1];
+		launch_child(&l);
+	}
+	r = d->child < 0 ? -errno : 0;
+	close(sock[1]);
+	if (!r) {
+		raise_nofile();
+		r = adopt(d, sock[0], err);
+	}
+	close(sock[0]);
+	if (r && d->child > 0) {
+		kill(d->child, SIGKILL);
+		while (waitpid(d->child, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	return r;
+}
+
+int door_dev_start(struct pcim *pci, struct vfio *vfio, char *const argv[], struct door_dev **door,
+		   struct door_error *err)
+{
+	struct door_dev *d = NULL;
+	int r;
+
+	err->text[0] = 0;
+	if (door_is_nested())
+		return explain_nested(err);
+	r = guard_init();
+	if (!r)
+		r = door_new(pci, vfio, &d);
+	if (!r)
+		r = keeper_start(d);
+	if (!r)
+		r = launch(d, argv, err);
+	if (r) {
+		door_dev_free(d);
+		if (!err->text[0])
+			explain_text(err, r, "cannot open the door: %s", strerror(-r));
+		return r;
+	}
+	*door = d;
+	return 0;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Why the door cannot be opened here, in words for the person at the terminal: what is missing and
+ * what to do about it. Each function looks at the system for the likeliest cause.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#include "door/dev/priv.h"
+
+int explain_text(struct door_error *err, int errnum, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	return errnum;
+}
+
+/* A sysctl's number, or @absent where the kernel does not have it. */
+static long sysctl_value(const char *path, long absent)
+{
+	AUTO_FREE char *text = NULL;
+	size_t size;
+
+	if (file_read_all(path, 64, &text, &size))
+		return absent;
+	return strtol(text, NULL, 10);
+}
+
+/* Is what our caller sees as /dev/vfio already ours? */
+bool door_is_nested(void)
+{
+	AUTO_FREE char *text = NULL;
+	size_t size;
+
+	return !file_read_all("/proc/self/mountinfo", MIB(16), &text, &size) &&
+	       strstr(text, " - fuse.uvfio ");
+}
+
+int explain_nested(struct door_error *err)
+{
+	return explain_text(
+		err, -EBUSY,
+		"already inside 'uvfio run': a second one cannot be nested in it. Give the "
+		"outer one all the devices, or start this one from outside");
+}
+
+int explain_fuse_open(struct door_error *err, int errnum)
+{
+	struct stat st;
+
+	if (errnum == -ENOENT || errnum == -ENODEV || errnum == -ENXIO)
+		return explain_text(
+			err, errnum,
+			"/dev/fuse is missing: load FUSE with 'sudo modprobe fuse'; in a "
+			"container, start that with '--device /dev/fuse'");
+	if (!stat("/dev/fuse", &st) && (st.st_mode & 0666) != 0666)
+		return explain_text(
+			err, errnum,
+			"/dev/fuse may not be opened by this user (mode %04o): "
+			"'sudo chmod 666 /dev/fuse', which is how most distributions ship it",
+			st.st_mode & 07777);
+	return explain_text(err, errnum,
+			    "/dev/fuse cannot be opened: %s. In a container, start that with "
+			    "'--device /dev/fuse'",
+			    strerror(-errnum));
+}
+
+int explain_fuse_mount(struct door_error *err, int errnum, bool userns)
+{
+	if (errnum == -ENODEV)
+		return explain_text(err, errnum,
+				    "the kernel has no FUSE file system: 'sudo modprobe fuse'");
+	if (errnum == -EINVAL)
+		return explain_text(
+			err, errnum,
+			"/dev/fuse is not the FUSE device (a container that puts another "
+			"file there?): start the container with '--device /dev/fuse'");
+	return explain_mount(err, errnum, "a FUSE file system", userns);
+}
+
+int explain_old_kernel(struct door_error *err, const char *what)
+{
+	struct utsname u;
+
+	uname(&u);
+	return explain_text(err, -EOPNOTSUPP,
+			    "this kernel (Linux %s) has %s: uvfio run needs Linux 6.6 or later",
+			    u.release, what);
+}
+
+int explain_userns(struct door_error *err, int errnum)
+{
+	if (sysctl_value("/proc/sys/kernel/unprivileged_userns_clone", 1) == 0)
+		return explain_text(
+			err, errnum,
+			"user namespaces are switched off for ordinary users: "
+			"'sudo sysctl kernel.unprivileged_userns_clone=1', or run as root");
+	if (sysctl_value("/proc/sys/user/max_user_namespaces", 1) == 0)
+		return explain_text(err, errnum,
+				    "user namespaces are switched off: "
+				    "'sudo sysctl user.max_user_namespaces=15000', or run as root");
+	if (sysctl_value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) == 1)
+		return explain_text(
+			err, errnum,
+			"AppArmor restricts user namespaces of ordinary users: 'sudo sysctl "
+			"kernel.apparmor_restrict_unprivileged_userns=0', or run as root");
+	if (errnum == -EINVAL || errnum == -ENOSYS)
+		return explain_text(
+			err, errnum,
+			"the kernel has no user namespaces (CONFIG_USER_NS): run as root");
+	return explain_text(err, errnum,
+			    "cannot make a user namespace: %s. In a container, start that with "
+			    "'--security-opt seccomp=unconfined', or as root with "
+			    "'--cap-add SYS_ADMIN'; if no more are allowed, raise "
+			    "user.max_user_namespaces",
+			    strerror(-errnum));
+}
+
+int explain_mount(struct door_error *err, int errnum, const char *what, bool userns)
+{
+	if (userns && (errnum == -EPERM || errnum == -EACCES)) {
+		if (sysctl_value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) == 1)
+			return explain_userns(err, errnum);
+		return explain_text(
+			err, errnum,
+			"may not mount %s, not even in a user namespace: a container or a "
+			"security module forbids it. Start the container with "
+			"'--security-opt seccomp=unconfined --security-opt "
+			"apparmor=unconfined --security-opt systempaths=unconfined'",
+			what);
+	}
+	return explain_text(err, errnum, "cannot mount %s: %s%s", what, strerror(-errnum),
+			    errnum == -ENOSPC ? " (raise the sysctl fs.mount-max)" : "");
+}
+
+int explain_seccomp(struct door_error *err, int errnum)
+{
+	if (errnum == -EBUSY)
+		return explain_text(
+			err, errnum,
+			"another program answers seccomp notifications here (an outer "
+			"'uvfio run', or a container manager): there can be one only. Run "
+			"outside of it");
+	if (errnum == -EINVAL || errnum == -ENOSYS)
+		return explain_text(err, errnum,
+				    "the kernel has no seccomp filters with user notification "
+				    "(CONFIG_SECCOMP_FILTER)");
+	return explain_text(
+		err, errnum,
+		"cannot install the seccomp filter: %s. In a container, start that with "
+		"'--security-opt seccomp=unconfined'",
+		strerror(-errnum));
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Open files of the FUSE server.
+ *
+ * The kernel names an open file by a 64-bit number of ours. It is index and generation of a slot in
+ * a table that only grows, so a number can be checked without a lock and a stale or invented one is
+ * refused. A slot's references are counted in the same word as its generation: one for being open,
+ * one for each request that works on it. The last one closes what is behind it, exactly once.
+ *
+ * FUSE tells of a last close after close(2) has returned (RELEASE is not waited for), so a client
+ * that closes a group and opens it again could still meet itself: EBUSY, where the kernel's VFIO
+ * would have opened. FLUSH, which close(2) does wait for, tells which files may be on their way
+ * out; whoever gets EBUSY waits for their release for a moment and tries again.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "door/dev/priv.h"
+
+#define REFS(state) ((uint32_t)(state))
+#define GENERATION(state) ((state) >> 32)
+
+static struct handle *slot(struct door_dev *d, uint32_t index)
+{
+	struct handle *block;
+
+	if (index / HANDLES_PER_BLOCK >= HANDLE_BLOCKS)
+		return NULL;
+	block = atomic_load_explicit(&d->blocks[index / HANDLES_PER_BLOCK], memory_order_acquire);
+	return block ? &block[index % HANDLES_PER_BLOCK] : NULL;
+}
+
+/* Called with door_dev.lock held. */
+static int grow(struct door_dev *d)
+{
+	struct handle *block;
+	unsigned i;
+
+	if (d->n_blocks == HANDLE_BLOCKS)
+		return -ENFILE;
+	block = calloc(HANDLES_PER_BLOCK, sizeof(*block));
+	if (!block)
+		return -ENOMEM;
+	for (i = HANDLES_PER_BLOCK; i-- > 0;) {
+		block[i].index = d->n_blocks * HANDLES_PER_BLOCK + i;
+		atomic_init(&block[i].state, (uint64_t)1 << 32);
+		pthread_mutex_init(&block[i].text_lock, NULL);
+		block[i].next_free = d->free;
+		d->free = &block[i];
+	}
+	atomic_store_explicit(&d->blocks[d->n_blocks++], block, memory_order_release);
+	return 0;
+}
+
+/**
+ * handles_new() - a slot for an open file; the caller fills in what is behind it before it answers.
+ * @fh: the number for the kernel
+ * Returns 0, -ENFILE, -ENOMEM, -ENODEV once the door closes.
+ */
+int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **out, uint64_t *fh)
+{
+	struct handle *h;
+	uint64_t state;
+	int r = 0;
+
+	pthread_mutex_lock(&d->lock);
+	if (atomic_load(&d->closing))
+		r = -ENODEV;
+	else if (!d->free)
+		r = grow(d);
+	h = d->free;
+	if (!r)
+		d->free = h->next_free;
+	pthread_mutex_unlock(&d->lock);
+	if (r)
+		return r;
+
+	h->kind = kind;
+	h->obj = NULL;
+	h->session = NULL;
+	h->node = NULL;
+	h->text = NULL;
+	h->text_size = 0;
+	atomic_store(&h->closed, false);
+	atomic_store(&h->flushed, false);
+	state = atomic_load(&h->state) + 1;
+	*fh = GENERATION(state) << 32 | h->index;
+	*out = h;
+	atomic_store_explicit(&h->state, state, memory_order_release);
+	return 0;
+}
+
+struct handle *handle_get(struct door_dev *d, uint64_t fh)
+{
+	struct handle *h = slot(d, (uint32_t)fh);
+	uint64_t state;
+
+	if (!h)
+		return NULL;
+	state = atomic_load_explicit(&h->state, memory_order_acquire);
+	do {
+		if (GENERATION(state) != fh >> 32 || !REFS(state))
+			return NULL;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&h->state, &state, state + 1, memory_order_acquire, memory_order_acquire));
+	return h;
+}
+
+static void destroy(struct door_dev *d, struct handle *h)
+{
+	/* The device's session ends first: the image is the function's own again when the close of
+	 * the device resets it. */
+	if (h->session) {
+		if (h->kind == HANDLE_VFIO)
+			session_client_gone(h->session);
+		session_put(h->session);
+	}
+	if (h->obj)
+		vfio_obj_put(h->obj);
+	free(h->text);
+	h->text = NULL;
+
+	pthread_mutex_lock(&d->lock);
+	if (atomic_exchange(&h->flushed, false))
+		atomic_fetch_sub(&d->n_flushed, 1);
+	atomic_store(&h->state, (GENERATION(atomic_load(&h->state)) + 1) << 32);
+	h->next_free = d->free;
+	d->free = h;
+	d->released++;
+	pthread_cond_broadcast(&d->released_cond);
+	pthread_mutex_unlock(&d->lock);
+}
+
+void handle_put(struct door_dev *d, struct handle *h)
+{
+	if (REFS(atomic_fetch_sub_explicit(&h->state, 1, memory_order_acq_rel)) == 1)
+		destroy(d, h);
+}
+
+void handle_close(struct door_dev *d, struct handle *h)
+{
+	if (!atomic_exchange(&h->closed, true))
+		handle_put(d, h);
+}
+
+/* A descriptor of @h was closed, maybe the last one. */
+void handle_flushed(struct door_dev *d, struct handle *h)
+{
+	if (!atomic_exchange(&h->flushed, true))
+		atomic_fetch_add(&d->n_flushed, 1);
+}
+
+/* @h is in use: that close was not the last one. */
+void handle_used(struct door_dev *d, struct handle *h)
+{
+	if (atomic_load_explicit(&h->flushed, memory_order_relaxed) &&
+	    atomic_exchange(&h->flushed, false))
+		atomic_fetch_sub(&d->n_flushed, 1);
+}
+
+uint64_t handles_released(struct door_dev *d)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&d->lock);
+	n = d->released;
+	pthread_mutex_unlock(&d->lock);
+	return n;
+}
+
+/**
+ * handles_wait_released() - something was busy; wait for a file that is being closed.
+ * @seen: handles_released() from before the attempt
+ * @deadline_ns: CLOCK_MONOTONIC
+ * Returns true if it is worth trying again.
+ */
+bool handles_wait_released(struct door_dev *d, uint64_t seen, uint64_t deadline_ns)
+{
+	struct timespec ts = {
+		.tv_sec = (time_t)(deadline_ns / 1000000000u),
+		.tv_nsec = (long)(deadline_ns % 1000000000u),
+	};
+	bool again;
+	int r = 0;
+
+	pthread_mutex_lock(&d->lock);
+	while (d->released == seen && atomic_load(&d->n_flushed) && !r)
+		r = pthread_cond_timedwait(&d->released_cond, &d->lock, &ts);
+	again = d->released != seen;
+	pthread_mutex_unlock(&d->lock);
+	return again;
+}
+
+/* The door ends: what clients left open is closed as if they had. */
+void handles_close_all(struct door_dev *d)
+{
+	uint32_t i;
+
+	for (i = 0; i < d->n_blocks * HANDLES_PER_BLOCK; i++) {
+		struct handle *h = slot(d, i);
+		uint64_t state = atomic_load(&h->state);
+
+		/* Our own mappings end with the session of the client that they serve. */
+		h = REFS(state) ? handle_get(d, GENERATION(state) << 32 | i) : NULL;
+		if (!h)
+			continue;
+		if (h->kind != HANDLE_OWN)
+			handle_close(d, h);
+		handle_put(d, h);
+	}
+}
+
+/* No FUSE thread runs any more: what is left are our own mappings' files. */
+void handles_free(struct door_dev *d)
+{
+	unsigned i, k;
+
+	for (i = 0; i < d->n_blocks; i++) {
+		struct handle *block = atomic_load(&d->blocks[i]);
+
+		for (k = 0; k < HANDLES_PER_BLOCK; k++) {
+			if (REFS(atomic_load(&block[k].state)))
+				handle_close(d, &block[k]);
+			pthread_mutex_destroy(&block[k].text_lock);
+		}
+		free(block);
+	}
+	d->n_blocks = 0;
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The command's side of the launch: what happens between fork and exec.
+ *
+ *  1. namespaces: mounts alone where we may (root), else a user namespace with them, in which the
+ *     caller's user and group are themselves and nobody else exists;
+ *  2. /dev/fuse is opened in there (the kernel wants the file and the mount to be of one user
+ *     namespace) and mounted; the parent gets the descriptor and serves it from now on;
+ *  3. parts of that file system are put where they belong, see graft.c;
+ *  4. the filter with its one rule: a listener is told of VFIO_GROUP_GET_DEVICE_FD;
+ *  5. exec. The socket to the parent closes by that, which is how the parent knows.
+ *
+ * The process is a copy of a process with threads, so it stays away from what they may have locked;
+ * glibc's allocator and stdio are made safe by fork itself.
+ *
+ * If this process's parent dies, the devices are gone for good; a command without them is asked to
+ * end (PR_SET_PDEATHSIG SIGTERM) and may do so in its own way. It is not made our child's reaper:
+ * a command's orphans are not ours to collect, and go to init as they would without us.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vfio.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <linux/filter.h>
+
+#include "door/dev/priv.h"
+
+/* ------------------------------------------------------------------ the filter */
+
+/**
+ * launch_filter() - the filter's program, for seccomp(2).
+ * libseccomp writes it; it is installed by hand, because the library of Debian 12 cannot ask for
+ * SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV. @bpf is malloc'ed.
+ */
+int launch_filter(void **bpf, size_t *size, struct door_error *err)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+	AUTO_CLOSE int fd = memfd_create("uvfio-filter", MFD_CLOEXEC);
+	struct stat st;
+	void *p = NULL;
+	int r;
+
+	if (!ctx || fd < 0) {
+		r = ctx ? -errno : -ENOMEM;
+		goto out;
+	}
+	/* Programs of other architectures are let alone, not killed. */
+	r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
+	/* The request is an unsigned int to the kernel: the register's upper half means nothing. */
+	if (!r)
+		r = seccomp_rule_add(
+			ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
+			SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffu, VFIO_GROUP_GET_DEVICE_FD));
+	if (!r)
+		r = seccomp_export_bpf(ctx, fd);
+	if (!r && fstat(fd, &st))
+		r = -errno;
+	if (!r) {
+		p = malloc((size_t)st.st_size);
+		r = p ? fd_pread_all(fd, p, (size_t)st.st_size, 0) : -ENOMEM;
+	}
+out:
+	if (ctx)
+		seccomp_release(ctx);
+	if (r) {
+		free(p);
+		return explain_seccomp(err, r);
+	}
+	*bpf = p;
+	*size = (size_t)st.st_size;
+	return 0;
+}
+
+/* Returns the listener, or -errno. */
+int launch_install_filter(const struct launch *l)
+{
+	struct sock_fprog prog = {
+		.len = (unsigned short)(l->bpf_size / sizeof(struct sock_filter)),
+		.filter = l->bpf,
+	};
+	unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
+	long fd;
+
+	fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		     flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
+	if (fd < 0 && errno == EINVAL)
+		fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
+	/* Who may mount may filter without giving up setuid programs; if not so, do give them up.
+	 */
+	if (fd < 0 && errno == EACCES && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* ------------------------------------------------------------------ words to the parent */
+
+static __attribute__((noreturn)) void fail(struct launch *l, int errnum,
+					   const struct door_error *err)
+{
+	struct launch_msg msg = { .kind = LAUNCH_ERROR, .errnum = errnum };
+
+	memcpy(msg.text, err->text, sizeof(msg.text));
+	fdpass_send(l->sock, NULL, 0, &msg, sizeof(msg));
+	_exit(127);
+}
+
+/* ------------------------------------------------------------------ namespaces */
+
+static int write_file(const char *path, const char *text)
+{
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+}
+
+static int map_ids(struct launch *l)
+{
+	char line[64];
+	int r;
+
+	/* A kernel without the file needs no such promise. */
+	r = write_file("/proc/self/setgroups", "deny");
+	if (r && r != -ENOENT)
+		return r;
+	snprintf(line, sizeof(line), "%u %u 1", l->uid, l->uid);
+	r = write_file("/proc/self/uid_map", line);
+	if (r)
+		return r;
+	snprintf(line, sizeof(line), "%u %u 1", l->gid, l->gid);
+	return write_file("/proc/self/gid_map", line);
+}
+
+static void make_namespaces(struct launch *l)
+{
+	struct door_error err;
+	int r;
+
+	if (unshare(CLONE_NEWNS)) {
+		l->userns = true;
+		r = unshare(CLONE_NEWUSER | CLONE_NEWNS) ? -errno : map_ids(l);
+		if (r)
+			fail(l, explain_userns(&err, r), &err);
+	}
+	/* Mounts of the host still arrive; none of ours leaves. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
+		fail(l, explain_mount(&err, -errno, "anything", l->userns), &err);
+}
+
+/* ------------------------------------------------------------------ the file system */
+
+static void mount_fuse(struct launch *l)
+{
+	AUTO_CLOSE int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	struct launch_msg msg = { .kind = LAUNCH_FUSE };
+	struct door_error err;
+	char options[128];
+	int r;
+
+	if (fd < 0)
+		fail(l, explain_fuse_open(&err, -errno), &err);
+	r = graft_ensure_dir("/dev/vfio");
+	if (r)
+		fail(l, explain_mount(&err, r, "over /dev", l->userns), &err);
+	/*
+	 * As root the command may change to other users, who shall reach the files too. In a user
+	 * namespace there is one user, and allow_other would shut out the server itself, which is
+	 * outside.
+	 */
+	snprintf(options, sizeof(options),
+		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions%s", fd, l->uid,
+		 l->gid, l->userns ? "" : ",allow_other");
+	if (mount("uvfio", "/dev/vfio", "fuse.uvfio", MS_NOSUID | MS_NODEV | MS_NOEXEC, options))
+		fail(l, explain_fuse_mount(&err, -errno, l->userns), &err);
+	if (fdpass_send(l->sock, &fd, 1, &msg, sizeof(msg)))
+		_exit(127);
+}
+
+struct place { /* part of our file system, and where it goes */
+	int tree;
+	char path[256];
+};
+
+static unsigned add_place(struct launch *l, struct place *p, int root, const char *from,
+			  const char *to, const char *name)
+{
+	struct door_error err;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s%s", from, name);
+	snprintf(p->path, sizeof(p->path), "%s%s", to, name);
+	p->tree = graft_clone(root, path);
+	if (p->tree < 0)
+		fail(l, explain_mount(&err, p->tree, path, l->userns), &err);
+	return 1;
+}
+
+#define MAX_PLACES 128
+
+/* Where the children of the view's root go: themselves, or each of their own children. */
+static const struct {
+	const char *name, *to;
+	bool children;
+} view_places[] = {
+	{ "bus-pci", "/sys/bus/pci", false }, { "iommu_groups", "/sys/kernel/iommu_groups", false },
+	{ "devices", "/sys/devices/", true }, { "module", "/sys/module/", true },
+	{ "class", "/sys/class/", true },
+};
+
+static unsigned view_place(struct launch *l, struct place *p, unsigned max, int root,
+			   const struct view_node *node)
+{
+	const struct view_node *child;
+	char from[128];
+	unsigned i, n = 0;
+
+	for (i = 0; i < ARRAY_SIZE(view_places); i++) {
+		if (strcmp(node->name, view_places[i].name))
+			continue;
+		snprintf(from, sizeof(from), "sys/%s%s", node->name,
+			 view_places[i].children ? "/" : "");
+		if (!view_places[i].children)
+			return max ? add_place(l, p, root, from, view_places[i].to, "") : 0;
+		for (child = node->child; child && n < max; child = child->next)
+			if (child->type == VIEW_DIR)
+				n += add_place(l, p + n, root, from, view_places[i].to,
+					       child->name);
+	}
+	return n;
+}
+
+/* Cuts our file system to pieces and puts each where it belongs. Returns its whole root. */
+static int place_views(struct launch *l)
+{
+	static struct place places[MAX_PLACES];
+	const struct view_node *node;
+	struct door_error err;
+	unsigned i, n = 0;
+	int root = open("/dev/vfio", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (root < 0)
+		fail(l, explain_fuse_mount(&err, -errno, l->userns), &err);
+	n += add_place(l, &places[n], root, "vfio", "/dev/vfio", "");
+	for (node = l->sys->child; node; node = node->next)
+		n += view_place(l, &places[n], MAX_PLACES - n, root, node);
+	/* The whole goes out of sight; @root keeps it for the parent. */
+	if (umount2("/dev/vfio", MNT_DETACH))
+		fail(l, explain_mount(&err, -errno, "/dev/vfio", l->userns), &err);
+	for (i = 0; i < n; i++) {
+		r = graft_ensure_dir(places[i].path);
+		if (!r)
+			r = graft_attach(places[i].tree, places[i].path);
+		if (r)
+			fail(l, explain_mount(&err, r, places[i].path, l->userns), &err);
+		close(places[i].tree);
+	}
+	return root;
+}
+
+/* ------------------------------------------------------------------ the last steps */
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	/* Handlers go with exec. What the caller ignores stays ignored (nohup), but for SIGPIPE,
+	 * which we may have taken for ourselves. */
+	signal(SIGPIPE, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+void launch_child(struct launch *l)
+{
+	struct launch_msg msg = { .kind = LAUNCH_READY };
+	struct door_error err;
+	int fds[2];
+	size_t got;
+	unsigned n = 0;
+	char go;
+
+	make_namespaces(l);
+	mount_fuse(l);
+	fds[0] = place_views(l);
+	fds[1] = launch_install_filter(l);
+	if (fds[1] < 0)
+		fail(l, explain_seccomp(&err, fds[1]), &err);
+	if (fdpass_send(l->sock, fds, 2, &msg, sizeof(msg)))
+		_exit(127);
+	close(fds[0]);
+	close(fds[1]);
+	if (fdpass_recv(l->sock, NULL, &n, &go, 1, &got) || got != 1)
+		_exit(127);
+
+	/* Yama: we are the command's parent, which suffices; this names us for its children too
+	 * where they ask for nothing else. Kernels without Yama do not know it. */
+	prctl(PR_SET_PTRACER, l->parent, 0, 0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != l->parent)
+		_exit(127);
+	reset_signals();
+	execvp(l->argv[0], l->argv);
+	fail(l, explain_text(&err, -errno, "cannot run '%s': %s", l->argv[0], strerror(errno)),
+	     &err);
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of the dev door share. See docs/door-dev.md for the theory of operation.
+ *
+ * Locks, outermost first; none is held while a client is waited for:
+ *   door_func.lock   set-up and end of a device session (may wait for our own FUSE threads)
+ *   door_dev.lock    the lists: free handles, pending opens, deferred requests, counters
+ * The page path (page fills and write-back of device files) takes neither, allocates nothing and
+ * touches no memory that could be cold: it is what every other thread may be waiting for.
+ */
+#ifndef UVFIO_DOOR_DEV_PRIV_H
+#define UVFIO_DOOR_DEV_PRIV_H
+
+#include <pthread.h>
+
+#include "door/dev/fuse_abi.h"
+#include "door/dev/view.h"
+#include "door/door.h"
+
+/* ------------------------------------------------------------------ inode numbers */
+
+/* A node id is class << 32 | number; the root is 1 as FUSE has it. */
+enum {
+	NODE_FIXED = 0,
+	NODE_GROUP = 1,	  /* number of the isolation group */
+	NODE_VIEW = 2,	  /* ino of the view node */
+	NODE_SESSION = 3, /* number of the device session */
+};
+#define NODE_ID(class, number) ((uint64_t)(class) << 32 | (uint32_t)(number))
+#define NODE_CLASS(id) ((uint32_t)((id) >> 32))
+#define NODE_NUMBER(id) ((uint32_t)(id))
+
+#define NODE_ROOT FUSE_ROOT_ID
+#define NODE_VFIO_DIR NODE_ID(NODE_FIXED, 2)
+#define NODE_DEV_DIR NODE_ID(NODE_FIXED, 3) /* ".dev": of our own threads only */
+#define NODE_CONTAINER NODE_ID(NODE_FIXED, 4)
+
+/* What stat says of a device file: more than any region's end, so that every page can be mapped. */
+#define DEVICE_FILE_SIZE ((uint64_t)64 << VFIO_REGION_SHIFT)
+
+/* ------------------------------------------------------------------ open files */
+
+enum handle_kind { HANDLE_VFIO, HANDLE_OWN, HANDLE_VIEW };
+
+/*
+ * An open file. Slots are never freed while the door exists, and a client's number is checked
+ * against the generation: a bad one is -EBADF, never a bad pointer.
+ */
+struct handle {
+	_Atomic uint64_t state; /* generation << 32 | references */
+	uint32_t index;
+	atomic_bool closed;  /* RELEASE was seen */
+	atomic_bool flushed; /* some descriptor of it was closed, and it was not used since */
+	enum handle_kind kind;
+	struct vfio_obj *obj;	 /* HANDLE_VFIO */
+	struct session *session; /* HANDLE_OWN, and devices */
+	struct view_node *node;	 /* HANDLE_VIEW */
+	pthread_mutex_t text_lock;
+	char *text; /* what the last read from offset 0 saw */
+	size_t text_size;
+	struct handle *next_free;
+};
+
+#define HANDLES_PER_BLOCK 64
+#define HANDLE_BLOCKS 1024
+
+int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **h, uint64_t *fh);
+struct handle *handle_get(struct door_dev *d, uint64_t fh); /* NULL: no such open file */
+void handle_put(struct door_dev *d, struct handle *h);
+void handle_close(struct door_dev *d, struct handle *h); /* its last descriptor is gone; once */
+void handle_flushed(struct door_dev *d, struct handle *h);
+void handle_used(struct door_dev *d, struct handle *h);
+void handles_close_all(struct door_dev *d);
+void handles_free(struct door_dev *d);
+/* Releases are told to us late; see handle.c. */
+uint64_t handles_released(struct door_dev *d);
+bool handles_wait_released(struct door_dev *d, uint64_t seen, uint64_t deadline_ns);
+#define RELEASE_GRACE_NS 500000000ull
+
+/* ------------------------------------------------------------------ device sessions */
+
+/* From the first open of a function's device file to its last close. */
+struct session {
+	struct door_func *func;
+	uint64_t nodeid;
+	_Atomic uint32_t refs;	    /* handles, and one while it is func->session */
+	unsigned clients;	    /* device files of clients; under func->lock */
+	void *image[PCIF_NUM_BARS]; /* our own mapping, or NULL */
+	atomic_bool faulted;	    /* a client touched a shared page */
+	bool shared;		    /* pcif_set_shared(true) was called; under func->lock */
+};
+
+struct door_func {
+	struct pcif *f;
+	struct door_dev *door;
+	pthread_mutex_t lock;
+	struct session *session; /* under lock */
+};
+
+/* An open() of one of our own threads that is under way; found by thread id. */
+struct pending {
+	pid_t tid;
+	struct session *session;
+	struct vfio_obj *obj; /* NULL: our own mapping */
+	bool taken;	      /* an open file owns @obj now */
+	struct pending *next;
+};
+
+int session_open(struct door_dev *d, struct vfio_obj *obj, int *fd);
+void session_client_gone(struct session *s);
+void session_put(struct session *s);
+void session_client_faulted(struct door_dev *d, struct session *s);
+void session_start_shared(struct door_dev *d);
+struct pending *pending_find(struct door_dev *d, pid_t tid);
+
+/* ------------------------------------------------------------------ FUSE threads */
+
+#define FUSE_MAX_DATA (64u << 10)
+#define FUSE_IN_SIZE (FUSE_MAX_DATA + 4096u)
+#define FUSE_OUT_SIZE (FUSE_MAX_DATA + 4096u)
+#define POOL_START 2
+#define POOL_KEEP 8 /* idle threads that stay */
+#define POOL_MAX 256
+
+struct fuse_worker {
+	struct door_dev *door;
+	uint8_t *in, *out; /* populated, see fuse.c */
+};
+
+struct fuse_req {
+	struct door_dev *door;
+	struct fuse_worker *worker;
+	const struct fuse_in_header *h;
+	const void *arg;
+	size_t arg_size;
+};
+
+struct deferred {
+	struct deferred *next;
+	size_t size;
+	uint8_t data[];
+};
+
+int fuse_pool_init(struct door_dev *d);
+int fuse_pool_start(struct door_dev *d);
+void fuse_pool_stop(struct door_dev *d);
+int fuse_handshake(struct door_dev *d, struct door_error *err);
+/* All three return what the kernel said of the answer: 0, or -ENOENT if nobody waits for it. */
+int fuse_reply(struct fuse_req *r, int error);
+int fuse_reply_data(struct fuse_req *r, const void *data, size_t size);
+int fuse_reply_out(struct fuse_req *r, size_t size); /* data is at fuse_out() already */
+static inline void *fuse_out(struct fuse_req *r)
+{
+	return r->worker->out + sizeof(struct fuse_out_header);
+}
+int door_thread(void *(*fn)(void *), void *data, pthread_t *thread);
+
+/* Requests, by what they are about. Each answers. */
+void fs_lookup(struct fuse_req *r);
+void fs_getattr(struct fuse_req *r);
+void fs_setattr(struct fuse_req *r);
+void fs_readlink(struct fuse_req *r);
+void fs_readdir(struct fuse_req *r);
+void fs_statfs(struct fuse_req *r);
+void fs_view_read(struct fuse_req *r, struct handle *h, const struct fuse_read_in *in);
+void fs_view_write(struct fuse_req *r, struct handle *h, const struct fuse_write_in *in);
+void file_open(struct fuse_req *r);
+void file_read(struct fuse_req *r);
+void file_write(struct fuse_req *r);
+void file_flush(struct fuse_req *r);
+void file_release(struct fuse_req *r);
+void file_ioctl(struct fuse_req *r);
+
+/* ------------------------------------------------------------------ the client's side of a call */
+
+/* Asks one of our files for its handle; answered to our own threads only. */
+#define DOOR_IOC_HANDLE _IOR(0xf5, 1, uint64_t)
+
+bool client_is_self(pid_t tid); /* a thread of this process */
+int client_read(pid_t tid, uint64_t addr, void *buf, size_t size);
+int client_write(pid_t tid, uint64_t addr, const void *buf, size_t size);
+int client_read_string(pid_t tid, uint64_t addr, char *buf, size_t max);
+int client_pidfd(pid_t tid);
+int client_getfd(int pidfd, int number);
+/* The handle behind @fd if it is one of our files; a reference, or NULL. */
+struct handle *client_handle(struct door_dev *d, int fd);
+
+/* ------------------------------------------------------------------ GET_DEVICE_FD */
+
+int notify_start(struct door_dev *d);
+void notify_stop(struct door_dev *d);
+
+/* ------------------------------------------------------------------ launching */
+
+enum launch_kind { LAUNCH_FUSE = 1, LAUNCH_READY, LAUNCH_ERROR };
+
+struct launch_msg { /* child to parent */
+	int32_t kind, errnum;
+	char text[sizeof(((struct door_error *)0)->text)];
+};
+
+struct launch {
+	struct view_node *sys; /* root of the view */
+	char *const *argv;
+	int sock;
+	uid_t uid;
+	gid_t gid;
+	pid_t parent;
+	bool userns;
+	void *bpf;
+	size_t bpf_size;
+};
+
+void launch_child(struct launch *l) __attribute__((noreturn));
+int launch_filter(void **bpf, size_t *size, struct door_error *err);
+int launch_install_filter(const struct launch *l);
+
+/* In the child's mount namespace. 0 or -errno, with @path named in the log at debug level. */
+int graft_ensure_dir(const char *path);
+int graft_clone(int dirfd, const char *path);
+int graft_attach(int tree, const char *path);
+
+/* Texts that name what is missing and the remedy; return @errnum. */
+int explain_nested(struct door_error *err);
+int explain_fuse_open(struct door_error *err, int errnum);
+int explain_fuse_mount(struct door_error *err, int errnum, bool userns);
+int explain_old_kernel(struct door_error *err, const char *what);
+int explain_userns(struct door_error *err, int errnum);
+int explain_mount(struct door_error *err, int errnum, const char *what, bool userns);
+int explain_seccomp(struct door_error *err, int errnum);
+int explain_text(struct door_error *err, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
+bool door_is_nested(void);
+
+/* ------------------------------------------------------------------ the door */
+
+struct door_dev {
+	struct pcim *pci;
+	struct vfio *vfio;
+	struct view *view;
+	uid_t uid;
+	gid_t gid;
+	pid_t child;
+	pid_t keeper;
+	int keeper_fd;
+	void *keeper_stack;
+
+	int fuse_fd; /* closed by the last FUSE thread once stopping */
+	int root_fd; /* O_PATH root of our file system */
+	uint32_t dev_major, dev_minor;
+	atomic_bool closing; /* requests are refused */
+
+	pthread_mutex_t lock;
+
+	/* handles */
+	_Atomic(struct handle *) blocks[HANDLE_BLOCKS];
+	unsigned n_blocks;
+	struct handle *free;
+	pthread_cond_t released_cond;
+	uint64_t released;
+	_Atomic uint32_t n_flushed;
+
+	/* sessions */
+	struct door_func *funcs;
+	unsigned n_funcs;
+	uint32_t next_session;
+	struct pending *pending;
+
+	/* FUSE threads */
+	_Atomic uint32_t readers; /* threads in read() on the FUSE fd, or about to be */
+	unsigned n_threads;	  /* under lock */
+	struct deferred *deferred, **deferred_tail;
+	_Atomic uint32_t n_deferred;
+	bool pool_stop;
+	pthread_t helper; /* starts threads, tells models of shared pages */
+	bool helper_started;
+	int helper_event;
+	atomic_bool stopping;
+
+	/* notifications */
+	int listener;
+	int notify_event;
+	pthread_t notify;
+	bool notify_started;
+	unsigned n_calls;
+	pthread_cond_t calls_cond;
+
+	/* owner and mode of what is in /dev/vfio, index 0 the container, else group + 1 */
+	struct node_owner {
+		_Atomic uint32_t uid, gid, mode;
+	} * owners;
+	unsigned n_owners;
+};
+
+#endif
