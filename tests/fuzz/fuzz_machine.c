@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct machine *m;
 	int r = 0;
 
-	if (!size || size > MAX_SIZE || !harmless((const char *)data, size))
+	if (!data || !size || size > MAX_SIZE || !harmless((const char *)data, size))
 		return 0;
 	text = malloc(size + 1);
 	if (!text || machine_new(&m))
