@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # A thin face over meson: every target does its own set-up (tools/setup) and ends with a verdict.
 
-BUILD ?= build
-FUZZ_SECONDS ?= 600
-SOAK_SECONDS ?= 600
+export BUILD ?= build
+export SHELL_IN_GUEST
+export FUZZ_SECONDS ?= 600
+export SOAK_SECONDS ?= 600
 PREFIX ?= /usr/local
 
 .PHONY: all run check bench fuzz soak format install clean help
@@ -11,20 +12,8 @@ PREFIX ?= /usr/local
 all:
 	@tools/build $(BUILD)
 
-run:
-	@SHELL_IN_GUEST="$(SHELL_IN_GUEST)" BUILD=$(BUILD) tools/run
-
-check:
-	@BUILD=$(BUILD) tools/check
-
-bench:
-	@BUILD=$(BUILD) tools/bench
-
-fuzz:
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz
-
-soak:
-	@BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) tools/soak
+run check bench fuzz soak:
+	@tools/go $@
 
 format:
 	@tools/setup --quiet dev
@@ -38,13 +27,13 @@ clean:
 	rm -rf build build-* .cache/run
 
 help:
-	@echo 'make                     build uvfio (build/src/cli/uvfio)'
-	@echo 'make run                 a stock VM owns an NVMe disk through uvfio, shown and checked'
+	@echo 'make                        build uvfio (build/src/cli/uvfio)'
+	@echo 'make run                    a stock VM owns an NVMe disk through uvfio, shown and checked'
 	@echo 'make run SHELL_IN_GUEST=1   the same guest, with a shell on this terminal'
-	@echo 'make check               all tests, sanitizer builds included'
-	@echo 'make bench               each figure beside its floor and goal'
-	@echo 'make fuzz                FUZZ_SECONDS=600 shared by the fuzz targets'
-	@echo 'make soak                SOAK_SECONDS=600 of guests with random I/O, reset and kill'
-	@echo 'make format              clang-format on every C file'
-	@echo 'make install             PREFIX=/usr/local, DESTDIR is honoured'
-	@echo 'make clean               removes what was built; .cache keeps the guest kernel'
+	@echo 'make check                  all tests, sanitizer builds included'
+	@echo 'make bench                  each figure beside its floor and goal'
+	@echo 'make fuzz                   FUZZ_SECONDS=600, shared by the fuzz targets'
+	@echo 'make soak                   SOAK_SECONDS=600 of guests, resets and kills'
+	@echo 'make format                 clang-format on every C file'
+	@echo 'make install                PREFIX=/usr/local; DESTDIR is honoured'
+	@echo 'make clean                  removes what was built; .cache keeps the guest kernel'

@@ -195,7 +195,7 @@ def run(ui):
 
 
 def main():
-    ui = Ui("make run", 7, first=2)
+    ui = Ui("make run", int(os.environ.get("UVFIO_STEPS", 7)), first=2)
     try:
         run(ui)
     except Failure as failure:
