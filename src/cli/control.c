@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The control socket: watchers of a machine connect, send requests (query.c), one JSON object a
+ * line, and get one line each, or a stream of lines for events that they follow.
+ *
+ * Everything runs on the loop's thread, save for control_on_event(), which only posts. What a
+ * watcher can make us keep is bounded: a request is at most 4 KiB, a new one is read only when the
+ * last reply has gone, and followed events are taken from the journal as the socket takes them. A
+ * reader that is slower than the journal is told how many events it missed.
+ *
+ * The socket is bound under another name and linked to its own when it listens: whoever finds a
+ * socket that refuses connections may be sure that its process is dead, and remove it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "cli/priv.h"
+
+#define FOLLOW_BATCH 64u
+#define ACCEPT_RETRY_NS 200000000ull
+
+struct control_client {
+	struct control *control;
+	struct control_client *next, **link;
+	struct loop_source *source;
+	int fd;
+	bool ended;   /* sends no more requests */
+	bool closing; /* goes when its last reply has gone */
+	char in[CONTROL_REQUEST_MAX];
+	size_t in_len;
+	char *out;
+	size_t out_len, out_sent;
+	struct query_follow follow;
+};
+
+struct control {
+	struct loop *loop;
+	struct machine *machine;
+	int dir_fd, listen_fd;
+	char name[32];
+	char path[320];
+	struct loop_source *source, *retry;
+	struct control_client *clients;
+	unsigned n_clients;
+	_Atomic bool posted;
+};
+
+/* ------------------------------------------------------------------ one client */
+
+static void client_free(struct control_client *c)
+{
+	struct control *control = c->control;
+
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	loop_source_free(c->source);
+	close(c->fd);
+	free(c->out);
+	free(c);
+	/* Somebody may wait in the backlog. */
+	if (control->n_clients-- == CONTROL_CLIENTS_MAX && control->source)
+		loop_fd_modify(control->source, EPOLLIN);
+}
+
+/* Appends a line; takes the reference. */
+static int client_say(struct control_client *c, json_t *value)
+{
+	char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+	size_t len = text ? strlen(text) : 0;
+	char *out;
+
+	json_decref(value);
+	if (!text)
+		return -ENOMEM;
+	out = realloc(c->out, c->out_len + len + 1);
+	if (out) {
+		memcpy(out + c->out_len, text, len);
+		out[c->out_len + len] = '\n';
+		c->out = out;
+		c->out_len += len + 1;
+	}
+	free(text);
+	return out ? 0 : -ENOMEM;
+}
+
+/* 0: all gone; -EAGAIN: the socket is full; else the client is lost. */
+static int client_flush(struct control_client *c)
+{
+	while (c->out_sent < c->out_len) {
+		ssize_t n = send(c->fd, c->out + c->out_sent, c->out_len - c->out_sent,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		c->out_sent += (size_t)n;
+	}
+	free(c->out);
+	c->out = NULL;
+	c->out_len = c->out_sent = 0;
+	return 0;
+}
+
+/* Events that came since; 1 if there were any, 0, -ENOMEM. */
+static int client_follow(struct control_client *c)
+{
+	struct machine_event events[FOLLOW_BATCH];
+	unsigned n;
+
+	if (!c->follow.on)
+		return 0;
+	n = machine_events(c->control->machine, c->follow.after, events, FOLLOW_BATCH);
+	if (!n)
+		return 0;
+	/* The journal keeps the newest only; the gap says what has gone out of it. */
+	if (events[0].seq > c->follow.after + 1) {
+		uint64_t lost = events[0].seq - c->follow.after - 1;
+
+		if (client_say(c, json_pack("{s:I}", "lost", (json_int_t)lost)))
+			return -ENOMEM;
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (client_say(c, query_event(&events[i])))
+			return -ENOMEM;
+	c->follow.after = events[n - 1].seq;
+	return 1;
+}
+
+/* Answers the first request in the buffer: 1, 0 if there is none, -ENOMEM. */
+static int client_request(struct control_client *c)
+{
+	char *end = memchr(c->in, '\n', c->in_len);
+	size_t used;
+	json_t *reply;
+
+	if (!end && c->in_len == sizeof(c->in)) {
+		c->closing = true;
+		c->in_len = 0;
+		return client_say(c, json_pack("{s:b,s:s}", "ok", 0, "error",
+					       "the request is longer than 4096 bytes"))
+			       ? -ENOMEM
+			       : 1;
+	}
+	if (!end)
+		return 0;
+	used = (size_t)(end - c->in) + 1;
+	reply = query_answer(c->control->machine, c->in, used - 1, &c->follow);
+	memmove(c->in, c->in + used, c->in_len - used);
+	c->in_len -= used;
+	return client_say(c, reply) ? -ENOMEM : 1;
+}
+
+/* As much as can be done without waiting. False: the client is gone. */
+static bool client_work(struct control_client *c)
+{
+	uint32_t events;
+	int ret;
+
+	for (;;) {
+		ret = client_flush(c);
+		if (ret)
+			break;
+		ret = c->closing ? 0 : client_request(c);
+		if (!ret && !c->closing)
+			ret = client_follow(c);
+		if (ret <= 0)
+			break;
+	}
+	if ((ret && ret != -EAGAIN) || (!ret && (c->closing || (c->ended && !c->follow.on)))) {
+		client_free(c);
+		return false;
+	}
+	/* While a reply waits no request is read, so that replies cannot pile up. */
+	events = ret == -EAGAIN ? EPOLLOUT : 0;
+	if (!ret && !c->ended)
+		events = EPOLLIN;
+	loop_fd_modify(c->source, events);
+	return true;
+}
+
+static void client_on_event(void *data, uint32_t events)
+{
+	struct control_client *c = data;
+
+	if (events & (EPOLLHUP | EPOLLERR) && !(events & EPOLLIN)) {
+		client_free(c);
+		return;
+	}
+	if (events & EPOLLIN && c->in_len < sizeof(c->in)) {
+		ssize_t n = recv(c->fd, c->in + c->in_len, sizeof(c->in) - c->in_len, MSG_DONTWAIT);
+
+		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+			client_free(c);
+			return;
+		}
+		if (!n)
+			c->ended = true;
+		if (n > 0)
+			c->in_len += (size_t)n;
+	}
+	client_work(c);
+}
+
+/* ------------------------------------------------------------------ all clients */
+
+static void control_push(void *data)
+{
+	struct control *control = data;
+	struct control_client *next;
+
+	atomic_store(&control->posted, false);
+	for (struct control_client *c = control->clients; c; c = next) {
+		next = c->next;
+		if (c->follow.on)
+			client_work(c);
+	}
+}
+
+/* Any thread. One post stands for all events until it runs. */
+static void control_on_event(void *data)
+{
+	struct control *control = data;
+
+	if (!atomic_exchange(&control->posted, true) &&
+	    loop_post(control->loop, control_push, control))
+		atomic_store(&control->posted, false);
+}
+
+static void control_on_retry(void *data, uint32_t events)
+{
+	struct control *control = data;
+
+	loop_source_free(control->retry);
+	control->retry = NULL;
+	if (control->n_clients < CONTROL_CLIENTS_MAX)
+		loop_fd_modify(control->source, EPOLLIN);
+}
+
+/* Only this user and root may look. */
+static bool peer_allowed(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) &&
+	       (cred.uid == geteuid() || cred.uid == 0);
+}
+
+static void control_on_connect(void *data, uint32_t events)
+{
+	struct control *control = data;
+	struct control_client *c;
+	int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			/* It stays readable: without a pause this would spin. */
+			loop_fd_modify(control->source, 0);
+			if (!control->retry &&
+			    loop_timer_add(control->loop, ACCEPT_RETRY_NS, 0, control_on_retry,
+					   control, &control->retry))
+				loop_fd_modify(control->source, EPOLLIN);
+		}
+		return;
+	}
+	c = peer_allowed(fd) ? calloc(1, sizeof(*c)) : NULL;
+	if (!c) {
+		close(fd);
+		return;
+	}
+	c->control = control;
+	c->fd = fd;
+	if (loop_fd_add(control->loop, fd, EPOLLIN, client_on_event, c, &c->source)) {
+		close(fd);
+		free(c);
+		return;
+	}
+	c->next = control->clients;
+	c->link = &control->clients;
+	if (c->next)
+		c->next->link = &c->next;
+	control->clients = c;
+	if (++control->n_clients == CONTROL_CLIENTS_MAX)
+		loop_fd_modify(control->source, 0);
+}
+
+/* ------------------------------------------------------------------ the socket */
+
+/* Paths of sockets end at 107 bytes; by /proc a directory's descriptor makes any path short. */
+static void socket_address(struct sockaddr_un *addr, int dir_fd, const char *name)
+{
+	memset(addr, 0, sizeof(*addr));
+	addr->sun_family = AF_UNIX;
+	snprintf(addr->sun_path, sizeof(addr->sun_path), "/proc/self/fd/%d/%s", dir_fd, name);
+}
+
+/* Gives the listening socket its name; another process of the same pid (in another PID namespace)
+ * may have it already. */
+static int control_link(struct control *c, const char *temporary)
+{
+	for (unsigned i = 1; i < 10; i++) {
+		int fd, ret;
+
+		if (i == 1)
+			snprintf(c->name, sizeof(c->name), "%d.sock", (int)getpid());
+		else
+			snprintf(c->name, sizeof(c->name), "%d-%u.sock", (int)getpid(), i);
+		if (!linkat(c->dir_fd, temporary, c->dir_fd, c->name, 0))
+			return 0;
+		if (errno != EEXIST)
+			return -errno;
+		ret = client_connect(c->dir_fd, c->name, &fd);
+		if (!ret)
+			close(fd);
+		if (ret == -ECONNREFUSED && !unlinkat(c->dir_fd, c->name, 0) &&
+		    !linkat(c->dir_fd, temporary, c->dir_fd, c->name, 0))
+			return 0;
+	}
+	return -EEXIST;
+}
+
+static int control_listen(struct control *c)
+{
+	struct sockaddr_un addr;
+	char temporary[32];
+	int ret;
+
+	c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->listen_fd < 0)
+		return -errno;
+	snprintf(temporary, sizeof(temporary), ".%d.%08x", (int)getpid(), (unsigned)time_mono_ns());
+	socket_address(&addr, c->dir_fd, temporary);
+	if (bind(c->listen_fd, (struct sockaddr *)&addr, sizeof(addr)))
+		return -errno;
+	ret = listen(c->listen_fd, 16) ? -errno : control_link(c, temporary);
+	if (ret)
+		*c->name = 0;
+	unlinkat(c->dir_fd, temporary, 0);
+	return ret;
+}
+
+/* In the first directory that can be had. */
+static int control_place(struct control *c, char *why, size_t why_size)
+{
+	char dirs[CLIENT_DIRS][256];
+	unsigned n = client_dirs(dirs);
+	int ret = -ENOENT;
+
+	snprintf(why, why_size, "no directory for it: set XDG_RUNTIME_DIR");
+	for (unsigned i = 0; i < n; i++) {
+		ret = client_dir_open(dirs[i], true, &c->dir_fd);
+		if (!ret) {
+			ret = control_listen(c);
+			if (!ret) {
+				snprintf(c->path, sizeof(c->path), "%.255s/%s", dirs[i], c->name);
+				return 0;
+			}
+			base_cleanup_close(&c->listen_fd);
+			base_cleanup_close(&c->dir_fd);
+		}
+		snprintf(why, why_size, "%s: %s", dirs[i],
+			 ret == -EPERM ? "not a directory that only we can write (mode 0700)"
+				       : strerror(-ret));
+	}
+	return ret;
+}
+
+int control_start(struct loop *loop, struct machine *m, struct control **out, char *why,
+		  size_t why_size)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	int ret;
+
+	if (!c) {
+		snprintf(why, why_size, "out of memory");
+		return -ENOMEM;
+	}
+	c->loop = loop;
+	c->machine = m;
+	c->dir_fd = c->listen_fd = -1;
+	ret = control_place(c, why, why_size);
+	if (!ret) {
+		ret = loop_fd_add(loop, c->listen_fd, EPOLLIN, control_on_connect, c, &c->source);
+		if (ret)
+			snprintf(why, why_size, "event loop: %s", strerror(-ret));
+	}
+	if (ret) {
+		control_free(c);
+		return ret;
+	}
+	machine_set_event_cb(m, control_on_event, c);
+	*out = c;
+	return 0;
+}
+
+const char *control_path(const struct control *c)
+{
+	return c->path;
+}
+
+void control_free(struct control *c)
+{
+	if (!c)
+		return;
+	machine_set_event_cb(c->machine, NULL, NULL);
+	if (*c->name && c->dir_fd >= 0)
+		unlinkat(c->dir_fd, c->name, 0);
+	/* Watchers get what there is to get; those who follow see the end. */
+	while (c->clients) {
+		if (c->clients->follow.on && client_work(c->clients) == false)
+			continue;
+		client_free(c->clients);
+	}
+	loop_source_free(c->source);
+	loop_source_free(c->retry);
+	base_cleanup_close(&c->listen_fd);
+	base_cleanup_close(&c->dir_fd);
+	free(c);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cli: the `uvfio` command. main.c finds the command in a table and makes the help texts from it;
+ * one file a command; control.c and query.c answer watchers inside of `uvfio run`, client.c is the
+ * watchers' side.
+ */
+#ifndef UVFIO_CLI_PRIV_H
+#define UVFIO_CLI_PRIV_H
+
+#include <jansson.h>
+
+#include "base/base.h"
+#include "machine/machine.h"
+
+/* ------------------------------------------------------------------ commands */
+
+/* Exit statuses. Those of `run` leave the low numbers to the command, as env and docker do. */
+#define CLI_OK 0
+#define CLI_FAILED 1
+#define CLI_USAGE 2
+#define CLI_RUN_FAILED 125
+#define CLI_RUN_CANNOT_EXEC 126
+#define CLI_RUN_NOT_FOUND 127
+
+/* What cli_parse() returns when the command is to go on: not an exit status. */
+#define CLI_GO_ON (-1)
+
+struct cli_option {
+	const char *name; /* "device" */
+	char letter;	  /* 0: long only */
+	const char *arg;  /* "SPEC"; NULL: takes no value */
+	const char *help;
+};
+
+struct cli_command {
+	const char *name;
+	const char *summary;		  /* one line */
+	const char *operands;		  /* behind the options in the usage line; "" if none */
+	bool wraps;			  /* what follows the first operand is not ours to parse */
+	int usage_status;		  /* CLI_USAGE or CLI_RUN_FAILED */
+	const struct cli_option *options; /* ends with name NULL; --help is added to each */
+	const char *const *paragraphs;	  /* of --help, ends with NULL; or NULL */
+	void (*more_help)(FILE *out);	  /* or NULL */
+	int (*run)(const struct cli_command *self, int argc, char **argv);
+};
+
+extern const struct cli_command cli_run, cli_list, cli_iommu, cli_events, cli_models, cli_help;
+extern const struct cli_command *const cli_commands[]; /* ends with NULL */
+
+/* Prints "uvfio NAME: text" (@cmd may be NULL) to standard error and returns @status. */
+int cli_fail(const struct cli_command *cmd, int status, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/**
+ * cli_parse() - go through a command's options by its table.
+ * @got: called for each option; 0, or an exit status after it has said what is wrong
+ * @first: index of the first operand in @argv
+ *
+ * Returns CLI_GO_ON, or the exit status to end with (--help was asked for, or a usage error).
+ */
+int cli_parse(const struct cli_command *cmd, int argc, char **argv,
+	      int (*got)(void *data, const struct cli_option *o, const char *value), void *data,
+	      int *first);
+/* Usage error if there are more than @max operands or fewer than @min. */
+int cli_operands(const struct cli_command *cmd, int argc, char **argv, int first, int min, int max);
+
+void cli_print_models(FILE *out);
+
+/* Options that all watchers have. */
+struct watch_options {
+	bool json, all, follow;
+	const char *socket;
+};
+#define WATCH_OPTIONS                                                                              \
+	{ "json", 'j', NULL, "print JSON" },                                                       \
+	{                                                                                          \
+		"socket", 's', "PATH",                                                             \
+			"control socket of the machine (default: the one that runs)"               \
+	}
+int watch_option(void *data, const struct cli_option *o, const char *value);
+
+/* ------------------------------------------------------------------ control socket, server */
+
+struct loop;
+struct control;
+
+/**
+ * control_start() - make the control socket and serve it on @loop's thread.
+ * Returns 0, or -errno with nothing left behind; @why then says what went wrong.
+ */
+int control_start(struct loop *loop, struct machine *m, struct control **out, char *why,
+		  size_t why_size);
+const char *control_path(const struct control *c);
+/* Removes the socket file. After the loop has ended; NULL is fine. */
+void control_free(struct control *c);
+
+#define CONTROL_REQUEST_MAX 4096
+#define CONTROL_CLIENTS_MAX 64
+
+/* ------------------------------------------------------------------ requests */
+
+/* What a client asked to be told from now on. */
+struct query_follow {
+	bool on;
+	uint64_t after; /* number of the last event it has */
+};
+/* Answers one request; always gives a reply (new reference), or NULL when memory is out. */
+json_t *query_answer(struct machine *m, const char *line, size_t size, struct query_follow *follow);
+/* An event as JSON, new reference; NULL when memory is out. */
+json_t *query_event(const struct machine_event *e);
+
+/* ------------------------------------------------------------------ control socket, clients */
+
+#define CLIENT_DIRS 3
+/*
+ * Directories in which control sockets may be, best first, as paths; the number of them.
+ * client_dir_open() gives a descriptor if the directory is there and ours alone: -ENOENT, -EPERM.
+ */
+unsigned client_dirs(char dirs[CLIENT_DIRS][256]);
+int client_dir_open(const char *path, bool create, int *fd);
+/* Connects to @name in the directory @dir_fd (AT_FDCWD: a path). 0, -ECONNREFUSED, ... */
+int client_connect(int dir_fd, const char *name, int *fd);
+
+struct client {
+	int fd;
+	char path[512];
+	char *buf; /* what came behind the last line */
+	size_t used, room;
+};
+
+/* Machines that run and are ours, or the one of @socket. */
+struct client_list {
+	struct client *clients;
+	size_t n;
+};
+int client_find(const struct cli_command *cmd, const char *socket, struct client_list *list);
+/* The only one; else says why not and returns an exit status. */
+int client_find_one(const struct cli_command *cmd, const char *socket, struct client_list *list);
+void client_list_free(struct client_list *list);
+
+/**
+ * client_ask() - send @request (reference consumed), get the reply.
+ * Returns CLI_GO_ON, or the exit status after it has said what is wrong.
+ */
+int client_ask(const struct cli_command *cmd, struct client *c, json_t *request, json_t **reply);
+/* The next line, as JSON. 0; -EPIPE at the end; another -errno. */
+int client_next(struct client *c, json_t **line);
+
+/* Members of replies, with a harmless value where one is missing or of another type. */
+const char *reply_string(const json_t *object, const char *key);
+uint64_t reply_number(const json_t *object, const char *key);
+bool reply_bool(const json_t *object, const char *key);
+/* Prints JSON and a newline. */
+void reply_print(const json_t *value, bool compact);
+
+#endif
