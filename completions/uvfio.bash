@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Bash completion of uvfio. tests/style/cli_words.py compares it with the command's own help.
+
+_uvfio_options()
+{
+	case $1 in
+	'') echo '-h --help -V --version' ;;
+	run) echo '-d --device -m --machine -v --verbose -q --quiet -h --help' ;;
+	list) echo '-a --all -j --json -s --socket -h --help' ;;
+	iommu) echo '-j --json -s --socket -h --help' ;;
+	events) echo '-f --follow -j --json -s --socket -h --help' ;;
+	models) echo '-j --json -h --help' ;;
+	help) echo '-h --help' ;;
+	esac
+}
+
+_uvfio_commands='run list iommu events models help'
+
+# Models with their keys, as uvfio itself tells them.
+_uvfio_specs()
+{
+	uvfio models 2>/dev/null | sed -n 's/^  \([a-z0-9_]*\): .*/\1/p'
+}
+
+_uvfio_devices()
+{
+	uvfio list 2>/dev/null | sed -n 's/^\([0-9a-f]*:[0-9a-f]*:[0-9a-f]*\.[0-7]\) .*/\1/p'
+}
+
+_uvfio()
+{
+	local cur prev words cword command='' i
+	COMPREPLY=()
+	# An address holds colons, which readline takes for the end of a word.
+	if declare -F _get_comp_words_by_ref >/dev/null; then
+		_get_comp_words_by_ref -n : cur prev words cword
+	else
+		words=("${COMP_WORDS[@]}")
+		cword=$COMP_CWORD
+		cur=${words[cword]}
+		prev=${words[cword - 1]}
+	fi
+	[[ $cword -gt 1 ]] && command=${words[1]}
+
+	if [[ $command == run ]]; then
+		# What follows the first operand is another command's line.
+		for ((i = 2; i < cword; i++)); do
+			case ${words[i]} in
+			-d | --device | -m | --machine) ((i++)) ;;
+			--)
+				((i++))
+				break
+				;;
+			-*) ;;
+			*) break ;;
+			esac
+		done
+		if ((i <= cword)) && [[ ${words[i - 1]} == -- || ${words[i]} != -* ]]; then
+			case $prev in
+			-d | --device | -m | --machine) ;;
+			*)
+				if ((i < cword)) && declare -F _command_offset >/dev/null; then
+					_command_offset "$i"
+				elif ((i < cword)); then
+					mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+				else
+					mapfile -t COMPREPLY < <(compgen -c -- "$cur")
+				fi
+				return
+				;;
+			esac
+		fi
+	fi
+
+	case $prev in
+	-d | --device)
+		[[ $command == run ]] || return
+		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_specs)" -- "$cur")
+		compopt -o nospace 2>/dev/null
+		return
+		;;
+	-m | --machine | -s | --socket)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames 2>/dev/null
+		return
+		;;
+	esac
+
+	if [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_options "$command")" -- "$cur")
+	elif [[ -z $command || $command == help ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$_uvfio_commands" -- "$cur")
+	elif [[ $command == iommu ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_devices)" -- "$cur")
+		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$cur"
+	fi
+}
+
+complete -F _uvfio uvfio

@@ -1,0 +1,481 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The uvfio command as a user meets it: exit statuses, messages, signals, the control socket and
+the watchers. Nothing here depends on time, save for the patience with which a hang is told."""
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+
+from tap import Tap, place_of  # noqa: E402
+
+PATIENCE = 60
+BDF = "0000:65:00.0"
+SPEC = f"testdev,bdf={BDF}"
+PYTHON = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
+
+
+class Args:
+    def __init__(self):
+        self.uvfio = sys.argv[1]
+        self.as_root = "--as-root" in sys.argv
+
+
+class Cli:
+    """Runs uvfio as the place's user."""
+
+    def __init__(self, place):
+        self.place = place
+        self.env = dict(os.environ, LC_ALL="C", TZ="UTC", **place.env)
+
+    def plain(self, *argv, env=None):
+        """A command that needs no door; (status, stdout, stderr)."""
+        out = subprocess.run([*self.place.plain_prefix, self.place.uvfio, *argv], text=True,
+                             env=env or self.env, cwd=self.place.dir, timeout=PATIENCE,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        return out.returncode, out.stdout, out.stderr
+
+    def run(self, *command, options=("-d", SPEC), env=None):
+        out = subprocess.run([*self.place.prefix, self.place.uvfio, "run", *options, "--",
+                              *command], text=True, env=env or self.env, cwd=self.place.dir,
+                             timeout=PATIENCE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        return out.returncode, out.stdout, out.stderr
+
+    def json(self, *argv):
+        status, out, err = self.plain(*argv, "--json")
+        if status:
+            raise AssertionError(f"{argv}: {status} {err}")
+        return json.loads(out)
+
+    def event_lines(self):
+        return [json.loads(line) for line in self.plain("events", "--json")[1].splitlines()]
+
+
+class Running:
+    """A `uvfio run -v` in the background, with its command's standard input and output."""
+
+    def __init__(self, cli, *command, options=("-d", SPEC), env=None):
+        self.process = subprocess.Popen(
+            [*cli.place.prefix, cli.place.uvfio, "run", "-v", *options, "--", *command],
+            env=env or cli.env, cwd=cli.place.dir, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
+        self.socket = None
+        self.errors = []
+
+    def read_socket(self):
+        """The path that -v tells."""
+        while True:
+            line = self.process.stderr.readline()
+            if not line:
+                raise AssertionError("ended without a control socket: " + "".join(self.errors))
+            self.errors.append(line)
+            found = re.match(r"uvfio: control socket (\S+)$", line)
+            if found:
+                self.socket = found.group(1)
+                return self.socket
+
+    def say(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.hear()
+
+    def hear(self):
+        return next_line(self.process.stdout)
+
+    def end(self):
+        """Lets the command end by itself; the exit status."""
+        self.process.stdin.close()
+        status = self.process.wait(PATIENCE)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return status
+
+
+def next_line(stream):
+    """A line of an unbuffered pipe, or what is there of it when it ends or patience does."""
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([stream], [], [], PATIENCE)
+        byte = os.read(stream.fileno(), 1) if ready else b""
+        if not byte:
+            break
+        line += byte
+    return line.decode().strip()
+
+
+def client(cli, **more):
+    """A running machine whose command is vfio_client.py, ready for its first line."""
+    script = cli.place.path("vfio_client.py")
+    if not os.path.exists(script):
+        shutil.copy(os.path.join(HERE, "vfio_client.py"), script)
+        cli.place.own(script)
+    running = Running(cli, PYTHON, script, BDF, **more)
+    running.read_socket()
+    running.hear()
+    return running
+
+
+def eventually(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+# ---------------------------------------------------------------- words
+
+WRONG = [
+    # arguments, exit status, what the line must name
+    (["nosuch"], 2, "nosuch"),
+    (["--nosuch"], 2, "--nosuch"),
+    (["list", "--nosuch"], 2, "--nosuch"),
+    (["list", "-x"], 2, "-x"),
+    (["list", "more"], 2, "more"),
+    (["list", "--json=1"], 2, "--json"),
+    (["list", "--socket"], 2, "--socket PATH"),
+    (["list", "--socket", "/nonexistent/socket"], 1, "/nonexistent/socket"),
+    (["iommu"], 2, "BDF"),
+    (["iommu", "banana"], 2, "banana"),
+    (["iommu", BDF, "more"], 2, "more"),
+    (["iommu", BDF], 1, "uvfio run"),
+    (["events"], 1, "uvfio run"),
+    (["help", "nosuch"], 2, "nosuch"),
+    (["run"], 125, "-- CMD"),
+    (["run", "--nosuch"], 125, "--nosuch"),
+    (["run", "-d"], 125, "--device SPEC"),
+    (["run", "-d", "testdev"], 125, "-- CMD"),
+    (["run", "--", "true"], 125, "--device SPEC"),
+    (["run", "-d", "nosuch", "--", "true"], 125, "nosuch"),
+    (["run", "-d", "", "--", "true"], 125, "model"),
+    (["run", "-d", "testdev,nosuch=1", "--", "true"], 125, "nosuch"),
+    (["run", "-d", "testdev,mmio=fast", "--", "true"], 125, "mmio=fast"),
+    (["run", "-d", "testdev,vectors=65", "--", "true"], 125, "0 to 64"),
+    (["run", "-d", "testdev,bdf=banana", "--", "true"], 125, "banana"),
+    (["run", "-d", SPEC, "-d", SPEC, "--", "true"], 125, BDF),
+    (["run", "-m", "/nonexistent.json", "--", "true"], 125, "/nonexistent.json"),
+    (["run", "-m", "bad.json", "--", "true"], 125, "bad.json"),
+    (["run", "-d", SPEC, "--", "./nosuch"], 127, "./nosuch"),
+    (["run", "-d", SPEC, "--", "nosuch-command"], 127, "nosuch-command"),
+    (["run", "-d", SPEC, "--", ""], 127, "not found"),
+    (["run", "-d", SPEC, "--", "./bad.json"], 126, "./bad.json"),
+    (["run", "-d", SPEC, "--", "/"], 126, "/"),
+]
+
+
+def test_words(tap, cli):
+    bad = cli.place.path("bad.json")
+    with open(bad, "w") as f:
+        f.write('{"devices": [\n  {"model": \n')
+    cli.place.own(bad)
+    for argv, status, word in WRONG:
+        got, out, err = cli.plain(*argv)
+        good = (got == status and word in err and not out and err.count("\n") == 1 and
+                err.startswith("uvfio"))
+        tap.ok(good, f"uvfio {' '.join(argv)}: {status}", "" if good else f"{got} {out!r} {err!r}")
+    tap.equal(cli.plain()[0], 2, "no command is a usage error")
+    tap.ok(re.fullmatch(r"uvfio \d+\.\d+\.\d+\n", cli.plain("--version")[1]), "--version")
+    tap.ok("testdev" in cli.plain("run", "--help")[1], "run --help lists the models")
+    tap.ok("vectors=" in cli.plain("models")[1], "models lists keys")
+    tap.ok(any(m["model"] == "testdev" for m in cli.json("models")), "models --json")
+    tap.equal(cli.plain("list", "--json")[:2], (0, "[]\n"), "no machine: an empty list")
+    tap.equal(subprocess.run([*cli.place.plain_prefix, "sh", "-c", '"$0" help >/dev/full 2>&1',
+                              cli.place.uvfio]).returncode, 1, "a full output is a failure")
+
+
+# ---------------------------------------------------------------- the command
+
+def test_status(tap, cli):
+    for script, status in (("exit 0", 0), ("exit 7", 7), ("exit 125", 125), ("kill -9 $$", 137),
+                           ("kill -TERM $$", 143)):
+        got = cli.run("sh", "-c", script)
+        tap.equal(got[0], status, f"'{script}' ends with {status}")
+    got = cli.run("sh", "-c", "cat; echo out; echo err >&2; pwd; id -u; trap")
+    tap.equal(got[0], 0, "streams: status")
+    tap.ok(got[1].startswith(f"out\n{os.path.realpath(cli.place.dir)}\n"), "streams and directory",
+           got[1])
+    tap.equal(got[2], "err\n", "nothing of uvfio's own is on standard error")
+    script = cli.place.path("no-interpreter")
+    with open(script, "w") as f:
+        f.write("#!/nonexistent/interpreter\n")
+    os.chmod(script, 0o755)
+    cli.place.own(script)
+    got = cli.run(script)
+    tap.ok(got[0] in (125, 126, 127) and got[2].startswith("uvfio"), "a script without interpreter",
+           got)
+
+
+def test_signals(tap, cli):
+    up = "echo up; while :; do sleep 0.05; done"
+    for name, number in (("TERM", signal.SIGTERM), ("HUP", signal.SIGHUP)):
+        running = Running(cli, "sh", "-c", f"trap 'exit 5' {name}; {up}")
+        path = running.read_socket()
+        running.hear()
+        running.process.send_signal(number)
+        tap.equal(running.process.wait(PATIENCE), 5, f"SIG{name} is passed on")
+        tap.ok(not os.path.exists(path), "and the socket is gone")
+        running.end()
+    running = Running(cli, "sh", "-c", "echo up; read line; exit 6")
+    running.read_socket()
+    running.hear()
+    running.process.send_signal(signal.SIGINT)
+    running.process.send_signal(signal.SIGQUIT)
+    tap.equal(running.end(), 6, "SIGINT and SIGQUIT are left to the command")
+    running = Running(cli, "sh", "-c", f"trap '' TERM; {up}")
+    running.read_socket()
+    running.hear()
+    running.process.send_signal(signal.SIGTERM)
+    time.sleep(5.2)  # uvfio's own patience: less must not kill
+    tap.ok(running.process.poll() is None, "one SIGTERM does not kill")
+    running.process.send_signal(signal.SIGTERM)
+    tap.equal(running.process.wait(PATIENCE), 137, "another one after 5 s does")
+    running.end()
+    # Signals that the command gets have their defaults, whatever uvfio does with its own.
+    running = Running(cli, "sh", "-c", "grep -E 'Sig(Blk|Ign|Cgt)' /proc/$$/status; read line")
+    running.read_socket()
+    masks = [int(running.hear().split()[1], 16) for _ in range(3)]
+    handled = sum(1 << (s - 1) for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT,
+                                         signal.SIGQUIT))
+    tap.equal([mask & handled for mask in masks], [0, 0, 0], "signals of the command")
+    running.end()
+
+
+# ---------------------------------------------------------------- the control socket
+
+def test_socket(tap, cli):
+    running = client(cli)
+    path = running.socket
+    tap.equal(path, os.path.join(cli.env["XDG_RUNTIME_DIR"], "uvfio",
+                                 f"{running.process.pid}.sock"), "where the socket is")
+    folder = os.stat(os.path.dirname(path))
+    tap.equal(stat.S_IMODE(folder.st_mode), 0o700, "mode of its directory")
+    tap.equal(os.listdir(os.path.dirname(path)), [os.path.basename(path)], "nothing else is there")
+    running.process.send_signal(signal.SIGKILL)
+    running.process.wait(PATIENCE)
+    tap.ok(os.path.exists(path), "a killed machine leaves it")
+    tap.equal(cli.json("list"), [], "no list of it")
+    tap.ok(not os.path.exists(path), "and a watcher removes it")
+    running.end()
+
+    # A directory that others can write is not used; neither is a link to one.
+    for name in ("open", "link"):
+        runtime = cli.place.path("runtime-" + name)
+        trap = os.path.join(runtime, "uvfio")
+        os.mkdir(runtime, 0o700)
+        os.mkdir(runtime + "-target", 0o700)
+        if name == "open":
+            os.mkdir(trap)
+            os.chmod(trap, 0o777)
+        else:
+            os.symlink(runtime + "-target", trap)
+        for path in (runtime, runtime + "-target"):
+            cli.place.own(path)
+        running = Running(cli, "cat", env=dict(cli.env, XDG_RUNTIME_DIR=runtime))
+        path = running.read_socket()
+        tap.ok(not path.startswith(runtime), f"{name} directory is not used", path)
+        tap.equal(os.listdir(trap), [], f"{name} directory stays empty")
+        tap.equal(running.end(), 0, f"{name} directory: the command is none the worse")
+
+
+def converse(path, data, half_close=False):
+    """Sends bytes, returns all that comes back until the other side is quiet or closes."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(PATIENCE)
+        s.connect(path)
+        try:
+            s.sendall(data)
+            if half_close:
+                s.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        out = b""
+        while True:
+            try:
+                got = s.recv(65536)
+            except ConnectionResetError:
+                return out
+            if not got:
+                return out
+            out += got
+            if not half_close and out.endswith(b"\n"):
+                return out
+
+
+def test_hostile(tap, cli):
+    running = client(cli)
+    path = running.socket
+    for name, data in (("garbage", os.urandom(2000).replace(b"\n", b"x") + b"\n"),
+                       ("NUL bytes", b"\0" * 100 + b"\n"), ("an empty line", b"\n"),
+                       ("deep nesting", b"[" * 4000 + b"\n"), ("no object", b"[1]\n"),
+                       ("no op", b"{}\n"), ("op of another type", b'{"op":[]}\n'),
+                       ("unknown op", b'{"op":"shutdown"}\n'),
+                       ("iommu without bdf", b'{"op":"iommu"}\n'),
+                       ("iommu of no device", b'{"op":"iommu","bdf":"ffff:00:00.0"}\n'),
+                       ("negative from", b'{"op":"iommu","bdf":"%s","from":-1}\n' % BDF.encode()),
+                       ("after of another type", b'{"op":"events","after":{}}\n')):
+        reply = json.loads(converse(path, data))
+        tap.ok(reply["ok"] is False and reply["error"], name, reply)
+    reply = json.loads(converse(path, b"x" * 10000))
+    tap.ok("4096" in reply["error"], "a request without end")
+    tap.equal(converse(path, b'{"op":"list"}', half_close=True), b"", "half a request")
+    replies = converse(path, b'{"op":"list"}\n' * 20, half_close=True).splitlines()
+    tap.equal([json.loads(r)["ok"] for r in replies], [True] * 20, "twenty requests at once")
+    # More than are served at a time: they wait, and get through.
+    crowd = []
+    for _ in range(70):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(PATIENCE)
+        s.connect(path)
+        crowd.append(s)
+    for s in crowd[:64]:
+        s.close()
+    for s in crowd[64:]:
+        s.sendall(b'{"op":"list"}\n')
+        tap.ok(json.loads(s.recv(65536))["ok"], "one of a crowd")
+        s.close()
+    # One that never reads does not stop the others.
+    deaf = socket.socket(socket.AF_UNIX)
+    deaf.connect(path)
+    deaf.setblocking(False)
+    try:
+        for _ in range(100000):
+            deaf.send(b'{"op":"list"}\n')
+    except BlockingIOError:
+        pass
+    tap.equal(len(cli.json("list")), 1, "a reader that never reads")
+    deaf.close()
+    tap.equal(running.end(), 0, "the machine is none the worse")
+
+
+# ---------------------------------------------------------------- watching
+
+def test_list(tap, cli):
+    options = ("-d", SPEC, "-d", "testdev,bdf=0000:70:00.0")
+    running = client(cli, options=options)
+    devices = cli.json("list")
+    tap.equal([d["bdf"] for d in devices], [BDF, "0000:70:00.0"], "devices in order")
+    tap.equal(devices[0]["id"], "1234:5000", "id")
+    tap.equal(devices[0]["machine"], running.process.pid, "machine")
+    tap.equal((devices[0]["open"], devices[0]["mappings"]), (False, 0), "not open yet")
+    tap.ok(len(cli.json("list", "--all")) >= 4, "--all shows ports")
+    tap.equal(running.say("open"), "ok", "the client opens it")
+    tap.equal(running.say("dma 1 0x100000 256"), "1", "DMA to memory")
+    tap.equal(running.say("dma 2 0x100000 128"), "1", "DMA from memory")
+    tap.equal(running.say("dma 1 0xdead000 64"), "2", "DMA to nowhere")
+    device, other = cli.json("list")
+    tap.equal([device[k] for k in ("open", "attached", "mappings", "dma_read", "dma_write",
+                                   "faults", "driver")],
+              [True, True, 1, 128, 256, 1, "vfio-pci"], "counters")
+    tap.ok(device["group"] != other["group"], "groups")
+    lines = cli.plain("list")[1].splitlines()
+    column = lines[0].index("MODEL")
+    tap.ok(len(lines) == 3 and all(line[column:].startswith("testdev") for line in lines[1:]),
+           "the table is aligned", "\n".join(lines))
+    resets = device["resets"]
+    running.say("reset")
+    tap.equal(cli.json("list")[0]["resets"], resets + 1, "a reset is counted")
+    running.say("close")
+    tap.equal(cli.json("list")[0]["open"], False, "closed")
+    tap.equal(cli.json("list", "--socket", running.socket), cli.json("list"), "--socket")
+    tap.equal(running.end(), 0, "end")
+
+
+def test_iommu(tap, cli):
+    running = client(cli)
+    tap.ok("not attached" in cli.plain("iommu", BDF)[1], "not attached, in words")
+    space = cli.json("iommu", BDF)
+    tap.equal((space["attached"], space["mappings"]), (False, []), "not attached, in JSON")
+    running.say("open")
+    space = cli.json("iommu", BDF)
+    tap.equal((space["attached"], space["count"], space["bytes"]), (True, 1, 65536), "totals")
+    mapping = space["mappings"][0]
+    tap.equal([mapping[k] for k in ("first", "last", "access", "direct")],
+              ["0x100000", "0x10ffff", "rw", True], "the mapping")
+    text = cli.plain("iommu", BDF)[1]
+    tap.ok("0x10ffff" in text and "direct" in text and "1 mapping" in text, "as text", text)
+    tap.equal(cli.plain("iommu", "65:00.0")[0], 0, "a short address")
+    status, _, err = cli.plain("iommu", "0000:70:00.0")
+    tap.ok(status == 1 and "uvfio list" in err, "no such device", err)
+    other = client(cli)
+    status, _, err = cli.plain("iommu", BDF)
+    tap.ok(status == 1 and running.socket in err and other.socket in err and "--socket" in err,
+           "two machines: which one?", err)
+    tap.equal(cli.json("iommu", BDF, "-s", running.socket)["count"], 1, "this one")
+    tap.equal(cli.json("iommu", BDF, "-s", other.socket)["attached"], False, "that one")
+    tap.equal(len(cli.json("list")), 2, "list shows both")
+    other.end()
+    running.end()
+
+
+def test_events(tap, cli):
+    running = client(cli)
+    follower = subprocess.Popen([*cli.place.plain_prefix, cli.place.uvfio, "events", "-f", "-j"],
+                                env=cli.env, text=True, stdout=subprocess.PIPE)
+    running.say("open")
+    running.say("dma 1 0xdead000 64")
+    running.say("reset")
+    seen = []
+    while not any(e["type"] == "reset" for e in seen):
+        line = next_line(follower.stdout)
+        if not tap.ok(line, "a followed event", line):
+            break
+        seen.append(json.loads(line))
+    fault = next(e for e in seen if e["type"] == "dma-fault")
+    tap.equal([fault[k] for k in ("bdf", "access", "iova", "size", "reason")],
+              [BDF, "write", "0xdead000", 64, "not-mapped"], "the fault")
+    tap.equal(sorted({e["type"] for e in seen}), ["attach", "dma-fault", "open", "reset"],
+              "types of events")
+    events = cli.event_lines()
+    tap.equal(events[:len(seen)], seen, "the journal says what followers saw")
+    tap.equal([e["seq"] for e in events], list(range(1, len(events) + 1)), "without gaps")
+    text = cli.plain("events")[1]
+    want = rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}} {BDF} dma-fault write iova 0xdead000 " \
+           r"size 64: not mapped$"
+    tap.ok(re.search(want, text, re.M), "as text", text)
+    interrupted = subprocess.Popen([*cli.place.plain_prefix, cli.place.uvfio, "events", "-f"],
+                                   env=cli.env, text=True, stdout=subprocess.PIPE)
+    interrupted.stdout.readline()
+    interrupted.send_signal(signal.SIGINT)
+    tap.equal(interrupted.wait(PATIENCE), -signal.SIGINT, "Ctrl-C ends a follower")
+    interrupted.stdout.close()
+    tap.equal(running.end(), 0, "end of the machine")
+    rest = [json.loads(line)["type"] for line in follower.stdout]
+    tap.ok("close" in rest, "the last events reach a follower", rest)
+    tap.equal(follower.wait(PATIENCE), 0, "whose end is a success")
+    follower.stdout.close()
+
+
+def main():
+    place = place_of(Args())
+    tap, cli = Tap(), Cli(place)
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        for test in (test_words, test_status, test_signals, test_socket, test_hostile, test_list,
+                     test_iommu, test_events):
+            print(f"# {test.__name__}")
+            try:
+                test(tap, cli)
+            except (AssertionError, StopIteration, subprocess.TimeoutExpired, OSError,
+                    ValueError, LookupError) as e:
+                tap.ok(False, f"{test.__name__}: {type(e).__name__}", e)
+        tap.equal(len(os.listdir("/proc/self/fd")), before, "no descriptor is left open")
+    finally:
+        place.close()
+    return tap.finish()
+
+
+sys.exit(main())

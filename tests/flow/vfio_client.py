@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A VFIO client for the command of `uvfio run`: owns a testdev and does what standard input says.
+
+usage: vfio_client.py BDF. Each line of standard input is a command, each gets one line back:
+    open                container, group, device, memory of 64 KiB at IOVA 0x100000, bus master on
+    dma OP ADDR LEN     testdev's DMA command (1 write, 2 read); answers DMA_STATUS
+    reset               resets the device
+    close               closes everything
+"""
+
+import ctypes
+import fcntl
+import mmap
+import os
+import struct
+import sys
+
+SET_IOMMU, GROUP_SET_CONTAINER, GET_DEVICE_FD = 0x3B66, 0x3B68, 0x3B6A
+DEVICE_RESET, MAP_DMA = 0x3B6F, 0x3B71
+CONFIG = 7 << 40
+IOVA, SIZE = 0x100000, 0x10000
+bdf = sys.argv[1]
+fds, memory = [], []
+
+
+def do_open():
+    group = os.path.basename(os.readlink(f"/sys/bus/pci/devices/{bdf}/iommu_group"))
+    container = os.open("/dev/vfio/vfio", os.O_RDWR)
+    group = os.open(f"/dev/vfio/{group}", os.O_RDWR)
+    fds.extend([container, group])
+    fcntl.ioctl(group, GROUP_SET_CONTAINER, struct.pack("i", container))
+    fcntl.ioctl(container, SET_IOMMU, 3)
+    fd = os.memfd_create("client")
+    os.ftruncate(fd, SIZE)
+    memory.append(mmap.mmap(fd, SIZE))
+    os.close(fd)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory[-1]))
+    fcntl.ioctl(container, MAP_DMA, struct.pack("IIQQQ", 32, 3, address, IOVA, SIZE))
+    fds.insert(0, fcntl.ioctl(group, GET_DEVICE_FD, bdf.encode() + b"\0"))
+    enable()
+    return "ok"
+
+
+def enable():
+    os.pwrite(fds[0], struct.pack("H", 7), CONFIG + 4)
+
+
+def do_dma(op, address, length):
+    address = int(address, 0)
+    for offset, value in ((0x20, address & 0xFFFFFFFF), (0x24, address >> 32),
+                          (0x28, int(length, 0)), (0x2C, int(op))):
+        os.pwrite(fds[0], struct.pack("I", value), offset)
+    return str(struct.unpack("I", os.pread(fds[0], 4, 0x30))[0])
+
+
+def do_reset():
+    fcntl.ioctl(fds[0], DEVICE_RESET)
+    enable()
+    return "ok"
+
+
+def do_close():
+    for fd in fds:
+        os.close(fd)
+    fds.clear()
+    return "ok"
+
+
+commands = {"open": do_open, "dma": do_dma, "reset": do_reset, "close": do_close}
+print("ready", flush=True)
+for line in sys.stdin:
+    word, *rest = line.split()
+    try:
+        answer = commands[word](*rest)
+    except OSError as e:
+        answer = f"error {e}"
+    print(answer, flush=True)
