@@ -132,9 +132,27 @@ void machine_free(struct machine *m)
 	free(m);
 }
 
+/* A scan of the bus looks at function 0 first, and at no other where that is missing. */
+static int check_functions(const struct machine *m, struct machine_error *err)
+{
+	for (unsigned i = 0; i < m->n_addresses; i++) {
+		struct pci_bdf zero = m->addresses[i];
+		char at[PCI_BDF_STRLEN], want[PCI_BDF_STRLEN];
+
+		zero.fn = 0;
+		if (pcim_find(m->pci, zero))
+			continue;
+		return machine_fail(
+			err, EINVAL, "%s: there is no function 0 beside it; add a device at %s",
+			pcif_bdf_format(m->addresses[i], at), pcif_bdf_format(zero, want));
+	}
+	return 0;
+}
+
 /**
  * machine_start() - enumerate the tree and start VFIO over it.
- * Returns 0; -EBUSY: started already; -ENOMEM, -ENOSPC: the tree found no room (@err says).
+ * Returns 0; -EBUSY: started already; -EINVAL: a device without a function 0; -ENOMEM, -ENOSPC: the
+ * tree found no room (@err says).
  */
 int machine_start(struct machine *m, struct machine_error *err)
 {
@@ -143,6 +161,9 @@ int machine_start(struct machine *m, struct machine_error *err)
 
 	if (m->vfio)
 		return machine_fail(err, EBUSY, "the machine is started already");
+	r = check_functions(m, err);
+	if (r)
+		return r;
 	r = pcim_enumerate(m->pci);
 	if (r)
 		return machine_fail(err, -r,

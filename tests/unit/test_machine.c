@@ -126,6 +126,20 @@ static void spec_places(void **state)
 	machine_free(m);
 }
 
+static void functions(void **state)
+{
+	struct machine *m = machine_make();
+	struct machine_error err;
+
+	assert_int_equal(machine_add_spec(m, "testdev,bdf=65:00.1", &err), 0);
+	assert_int_equal(machine_start(m, &err), -EINVAL);
+	assert_has(err.text, "add a device at 0000:65:00.0");
+	assert_int_equal(machine_add_spec(m, "testdev,bdf=65:00.0", &err), 0);
+	assert_int_equal(machine_start(m, &err), 0);
+	assert_int_equal(pcim_count(machine_pci(m)), 3);
+	machine_free(m);
+}
+
 static void spec_comma(void **state)
 {
 	struct machine *m = machine_make();
@@ -469,11 +483,11 @@ static void free_of_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(spec_errors),   TEST(spec_places),	    TEST(spec_comma),
-		TEST(json_errors),   TEST(json_devices),    TEST(json_hostile),
-		TEST(json_file),     TEST(lines_of_values), TEST(journal_ring),
-		TEST(journal_folds), TEST(machine_journal), TEST(vfio_journal),
-		TEST(event_names),   TEST(free_of_nothing),
+		TEST(spec_errors),  TEST(spec_places),	 TEST(functions),
+		TEST(spec_comma),   TEST(json_errors),	 TEST(json_devices),
+		TEST(json_hostile), TEST(json_file),	 TEST(lines_of_values),
+		TEST(journal_ring), TEST(journal_folds), TEST(machine_journal),
+		TEST(vfio_journal), TEST(event_names),	 TEST(free_of_nothing),
 	};
 
 	return cmocka_run_group_tests_name("machine", tests, NULL, NULL);
