@@ -56,6 +56,9 @@ struct iommu_mem {
 	_Atomic uint32_t refs;
 };
 
+/* For tests: as if this kernel had no PROCMAP_QUERY. */
+void process_mem_use_text(struct iommu_mem *mem);
+
 /* ------------------------------------------------------------------ windows (window.c) */
 
 #define WINDOW_BUCKETS 64

@@ -176,6 +176,11 @@ static int process_new(pid_t tid, struct process_mem **process)
 	return 0;
 }
 
+void process_mem_use_text(struct iommu_mem *mem)
+{
+	atomic_store(&process_of(mem)->maps.text, true);
+}
+
 /* ------------------------------------------------------------------ the cache */
 
 #define CACHE_SIZE 16
