@@ -339,6 +339,7 @@ int iommu_mem_process(pid_t tid, struct iommu_mem **mem)
 int iommu_mem_process_read(pid_t tid, uint64_t vaddr, void *buf, size_t size,
 			   struct iommu_mem **mem)
 {
+	struct iommu_mem *found;
 	struct process_mem *p;
 	int err;
 
@@ -355,13 +356,15 @@ int iommu_mem_process_read(pid_t tid, uint64_t vaddr, void *buf, size_t size,
 	}
 	/* Nothing to read, a bad address, or an mm that is gone: find out which. */
 	iommu_mem_put(&p->mem);
-	err = iommu_mem_process(tid, mem);
-	if (err || !size)
-		return err;
-	err = process_read(*mem, vaddr, buf, size);
+	err = iommu_mem_process(tid, &found);
 	if (err)
-		iommu_mem_put(*mem);
-	return err;
+		return err;
+	if (size && process_read(found, vaddr, buf, size)) {
+		iommu_mem_put(found);
+		return -EFAULT;
+	}
+	*mem = found;
+	return 0;
 }
 
 void iommu_mem_cache_drop(void)
