@@ -476,14 +476,3 @@ void irq_teardown(struct vdev *d)
 	else if (d->irq_type >= 0)
 		msg_disable(d);
 }
-
-void irq_reconnect(struct vdev *d)
-{
-	if (d->irq_type == VFIO_PCI_INTX_IRQ_INDEX) {
-		pcif_irq_connect(d->f, PCIF_IRQ_INTX, 1, &d->intx_sink);
-		if (pcif_intx_level(d->f))
-			irq_intx(d);
-	} else if (d->irq_type >= 0) {
-		msg_connect(d);
-	}
-}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Reset of a function and of a whole bus, and power states. Configuration space is saved before and
- * put back after, interrupts stay wired, mappings stay. Source: drivers/vfio/pci/vfio_pci_core.c,
- * pci_try_reset_function(), pci_restore_state().
+ * put back after, interrupts stay wired (pci keeps the connection), mappings stay. Source:
+ * drivers/vfio/pci/vfio_pci_core.c, pci_try_reset_function(), pci_restore_state().
  */
 #include <linux/pci_regs.h>
 
@@ -69,7 +69,6 @@ void vdev_restore_config(struct vdev *d, const uint8_t *saved)
 		restore_cap(d, saved, pcif_find_ext_cap(d->f, PCI_EXT_CAP_ID_ACS), acs,
 			    ARRAY_SIZE(acs));
 	}
-	irq_reconnect(d);
 	if (msi) {
 		bool wide = saved[msi + PCI_MSI_FLAGS] & PCI_MSI_FLAGS_64BIT;
 

@@ -261,8 +261,7 @@ const struct config_cap *config_find_ext_cap(uint16_t id);
 /* device_irq.c */
 int device_get_irq_info(struct vfio_obj *obj, struct vfio_call *call);
 int device_set_irqs(struct vfio_obj *obj, struct vfio_call *call);
-void irq_teardown(struct vdev *d);  /* with vdev.lock: everything off, at close */
-void irq_reconnect(struct vdev *d); /* with vdev.lock: after a reset */
+void irq_teardown(struct vdev *d); /* with vdev.lock: everything off, at close */
 void irq_set_virtual_intx(struct vdev *d, bool disabled); /* COMMAND bit 10 as clients see it */
 void irq_message(void *data, unsigned vector);		  /* sinks of pci */
 void irq_intx(void *data);
