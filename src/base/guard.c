@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <ucontext.h>
 
 #include "base/base.h"
 
@@ -28,6 +29,8 @@ static void guard_handler(int sig, siginfo_t *info, void *context)
 	/* Only a fault of this very thread has an address; a SIGBUS sent by kill() has not. */
 	if (frame && info->si_code > 0) {
 		guard_top = frame->outer;
+		/* What the jump does not restore; sanitizers run handlers with all blocked. */
+		pthread_sigmask(SIG_SETMASK, &((ucontext_t *)context)->uc_sigmask, NULL);
 		siglongjmp(frame->env, 1);
 	}
 	/* Not ours: let it do what it would have done. The instruction faults again. */
