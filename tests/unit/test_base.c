@@ -199,6 +199,95 @@ static void limits(void **state)
 	assert_in_range(ok, 10, 20);
 }
 
+/* ------------------------------------------------------------------ ordered range map */
+
+static int check_tree(const struct range_node *n, const struct range_node *parent)
+{
+	int left, right;
+
+	if (!n)
+		return 0;
+	assert_ptr_equal(n->parent, parent);
+	left = check_tree(n->left, n);
+	right = check_tree(n->right, n);
+	assert_true(left - right >= -1 && left - right <= 1);
+	assert_int_equal(n->height, MAX(left, right) + 1);
+	return n->height;
+}
+
+static void range_map_rules(void **state)
+{
+	struct range_node a = { .first = 10, .last = 19 }, b = { .first = 30, .last = UINT64_MAX };
+	struct range_node c = { .first = 19, .last = 20 }, d = { .first = 0, .last = 0 };
+	struct range_map map = { 0 };
+
+	assert_null(range_map_first(&map));
+	assert_null(range_map_lower(&map, 0));
+	assert_int_equal(range_map_insert(&map, &a), 0);
+	assert_int_equal(range_map_insert(&map, &b), 0);
+	assert_int_equal(range_map_insert(&map, &c), -EEXIST);
+	assert_int_equal(range_map_insert(&map, &d), 0);
+	assert_int_equal(map.count, 3);
+	assert_ptr_equal(range_map_find(&map, 10), &a);
+	assert_ptr_equal(range_map_find(&map, 19), &a);
+	assert_null(range_map_find(&map, 20));
+	assert_ptr_equal(range_map_find(&map, UINT64_MAX), &b);
+	assert_ptr_equal(range_map_lower(&map, 1), &a);
+	assert_ptr_equal(range_map_lower(&map, 20), &b);
+	assert_ptr_equal(range_map_first(&map), &d);
+	assert_ptr_equal(range_map_next(&d), &a);
+	assert_null(range_map_next(&b));
+	range_map_remove(&map, &b);
+	assert_null(range_map_lower(&map, 20));
+}
+
+/* One node a slot of 16 addresses; the model is which slots are in. */
+static void range_map_random(void **state)
+{
+	static struct range_node node[512];
+	static bool in[ARRAY_SIZE(node)];
+	struct range_map map = { 0 };
+	uint32_t r = 1;
+	size_t count = 0;
+
+	memset(in, 0, sizeof(in));
+	for (unsigned step = 0; step < 20000; step++) {
+		size_t i, j;
+
+		r = r * 1664525u + 1013904223u;
+		i = (r >> 8) % ARRAY_SIZE(node);
+		if (in[i]) {
+			range_map_remove(&map, &node[i]);
+			count--;
+		} else {
+			node[i].first = i * 16 + r % 4;
+			node[i].last = i * 16 + 8 + r % 8;
+			assert_int_equal(range_map_insert(&map, &node[i]), 0);
+			count++;
+		}
+		in[i] = !in[i];
+		assert_int_equal(map.count, count);
+		i = (r >> 18) % ARRAY_SIZE(node);
+		for (j = i; j < ARRAY_SIZE(node) && !in[j]; j++)
+			;
+		assert_ptr_equal(range_map_lower(&map, i * 16),
+				 j < ARRAY_SIZE(node) ? &node[j] : NULL);
+		assert_ptr_equal(range_map_find(&map, i * 16 + 5), in[i] ? &node[i] : NULL);
+		if (step % 64 == 0) {
+			struct range_node *n = range_map_first(&map);
+
+			check_tree(map.root, NULL);
+			for (j = 0; j < ARRAY_SIZE(node); j++) {
+				if (!in[j])
+					continue;
+				assert_ptr_equal(n, &node[j]);
+				n = range_map_next(n);
+			}
+			assert_null(n);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +297,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(event_loop, count_fds, same_fds),
 		cmocka_unit_test_setup_teardown(guarded, count_fds, same_fds),
 		cmocka_unit_test(limits),
+		cmocka_unit_test(range_map_rules),
+		cmocka_unit_test(range_map_random),
 	};
 
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
