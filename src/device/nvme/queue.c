@@ -243,24 +243,46 @@ static bool scan_notes(struct nvmed_ctrl *c)
 	return true;
 }
 
+struct db_scan {
+	const uint32_t *image, *seen;
+	unsigned n, n_found;
+	uint8_t found[2 * NVMED_MAX_QUEUES];
+	uint32_t value[2 * NVMED_MAX_QUEUES];
+};
+
+/* Runs guarded, once for all of them: the guard costs more than a look. */
+static void db_scan(void *data)
+{
+	struct db_scan *s = data;
+
+	for (unsigned i = 0; i < s->n; i++) {
+		uint32_t value = __atomic_load_n(&s->image[i], __ATOMIC_ACQUIRE);
+
+		if (value == s->seen[i])
+			continue;
+		s->found[s->n_found] = i;
+		s->value[s->n_found++] = value;
+	}
+}
+
 bool nvmed_doorbell_scan(struct nvmed_ctrl *c, bool all)
 {
-	unsigned n = 2 * ((all ? c->n_queues : c->last_queue) + 1);
+	struct db_scan s;
 	bool work = scan_notes(c);
 
-	if (!c->shared || c->mmio == NVMED_MMIO_TRAP || c->state != NVMED_ENABLED)
+	if (!c->shared || c->state != NVMED_ENABLED)
 		return work;
-	for (unsigned i = 0; i < n; i++) {
-		uint32_t value;
-
-		if (pcif_image_load32(c->image + NVMED_DOORBELLS + 4 * i, &value) ||
-		    value == c->db_seen[i])
-			continue;
-		c->db_seen[i] = value;
-		doorbell(c, i, value);
-		work = true;
+	s.image = (const uint32_t *)(c->image + NVMED_DOORBELLS);
+	s.seen = c->db_seen;
+	s.n = 2 * ((all ? c->n_queues : c->last_queue) + 1);
+	s.n_found = 0;
+	if (guard_call(db_scan, &s))
+		return work;
+	for (unsigned i = 0; i < s.n_found; i++) {
+		c->db_seen[s.found[i]] = s.value[i];
+		doorbell(c, s.found[i], s.value[i]);
 	}
-	return work;
+	return work || s.n_found;
 }
 
 /* ------------------------------------------------------------------ completions */

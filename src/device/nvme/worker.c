@@ -16,13 +16,16 @@
 
 #include "device/nvme/priv.h"
 
-#define SPIN_NS 50000u /* keep looking that long after work */
-#define YIELD_NS 5000u /* of that, before others on this core are let in */
-#define SLEEP_MIN_NS 20000u
-#define SLEEP_MAX_NS 2500000u /* with an enabled controller */
-#define SLEEP_OFF_NS 4000000u /* while it is not even enabled */
-#define SLEEP_SHARE 4	      /* sleep a 1/n of the time since the last work */
-#define REGISTERS_NS 20000u   /* registers other than doorbells are looked at that often */
+#define SPIN_NS 50000u	  /* keep looking that long after work */
+#define YIELD_NS 5000u	  /* of that, before others on this core are let in */
+#define CROWDED_NS 40000u /* a yield that takes longer means that others want the core */
+#define CROWDED_FOR_NS 10000000u
+#define SLEEP_SHARE 8	      /* sleep a 1/n of the time since the last work */
+#define SLEEP_MIN_NS 20000u   /* but at least, */
+#define SLEEP_MAX_NS 1000000u /* and at most this, */
+#define LONG_NS 100000000u    /* and after so long a pause */
+#define SLEEP_LONG_NS 4000000u
+#define REGISTERS_NS 20000u /* registers other than doorbells are looked at that often */
 
 static inline void cpu_relax(void)
 {
@@ -92,10 +95,15 @@ static bool wait_kick(struct nvmed_ctrl *c, uint64_t deadline_ns)
 	return !quit;
 }
 
+struct pace {
+	uint64_t last_work;
+	uint64_t crowded_until;
+};
+
 /* What to do after a round without work. False: time to quit. */
-static bool idle(struct nvmed_ctrl *c, bool polling, bool enabled, uint64_t now, uint64_t last_work)
+static bool idle(struct nvmed_ctrl *c, bool polling, uint64_t now, struct pace *p)
 {
-	uint64_t since = now - last_work;
+	uint64_t since = now - p->last_work;
 	uint64_t sleep_ns;
 
 	if (!polling)
@@ -104,33 +112,40 @@ static bool idle(struct nvmed_ctrl *c, bool polling, bool enabled, uint64_t now,
 		cpu_relax();
 		return true;
 	}
-	if (since < SPIN_NS) {
+	if (since < SPIN_NS && now >= p->crowded_until) {
+		uint64_t after;
+
+		/* If somebody took the core, yielding again would give a whole slice away again,
+		 * while one who wakes from a short sleep is let in soon. */
 		sched_yield();
+		after = time_mono_ns();
+		if (after - now > CROWDED_NS)
+			p->crowded_until = after + CROWDED_FOR_NS;
 		return true;
 	}
 	sleep_ns = MAX(since / SLEEP_SHARE, SLEEP_MIN_NS);
-	sleep_ns = MIN(sleep_ns, enabled ? SLEEP_MAX_NS : SLEEP_OFF_NS);
+	sleep_ns = since > LONG_NS ? SLEEP_LONG_NS : MIN(sleep_ns, SLEEP_MAX_NS);
 	return wait_kick(c, now + sleep_ns);
 }
 
 static void *worker(void *data)
 {
 	struct nvmed_ctrl *c = data;
-	uint64_t last_work = time_mono_ns(), last_scan = 0;
+	struct pace pace = { .last_work = time_mono_ns() };
+	uint64_t last_scan = 0;
 	bool go = true;
 
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (go) {
 		uint64_t now = time_mono_ns();
 		bool scan = now - last_scan >= REGISTERS_NS;
-		bool work, polling, enabled;
+		bool work, polling;
 
 		pthread_mutex_lock(&c->lock);
 		while (c->stop)
 			pthread_cond_wait(&c->resumed, &c->lock);
 		work = nvmed_step(c, scan);
 		polling = c->shared;
-		enabled = c->state == NVMED_ENABLED;
 		pthread_mutex_unlock(&c->lock);
 		if (scan)
 			last_scan = now;
@@ -138,12 +153,12 @@ static void *worker(void *data)
 			uint64_t end = time_mono_ns();
 
 			atomic_fetch_add(&c->stats.busy_ns, end - now);
-			last_work = end;
+			pace.last_work = end;
 			pthread_mutex_lock(&c->wake_lock);
 			go = !c->quit;
 			pthread_mutex_unlock(&c->wake_lock);
 		} else {
-			go = idle(c, polling, enabled, now, last_work);
+			go = idle(c, polling, now, &pace);
 		}
 	}
 	return NULL;
