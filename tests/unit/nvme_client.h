@@ -186,7 +186,7 @@ static inline void client_pump(struct client *cl)
 
 static inline bool client_wait_csts(struct client *cl, uint32_t mask, uint32_t value)
 {
-	uint64_t end = time_mono_ns() + 30000000000ull;
+	uint64_t end = time_mono_ns() + (cl->c ? 0 : 30000000000ull);
 
 	do {
 		client_pump(cl);
@@ -280,7 +280,7 @@ static inline void client_ack(struct client *cl, unsigned id)
 
 static inline bool client_wait(struct client *cl, unsigned id, struct nvmed_cqe *cqe)
 {
-	uint64_t end = time_mono_ns() + 30000000000ull;
+	uint64_t end = time_mono_ns() + (cl->c ? 0 : 30000000000ull);
 
 	do {
 		client_pump(cl);
