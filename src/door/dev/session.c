@@ -176,6 +176,9 @@ static int session_begin(struct door_func *func)
 		return r;
 	}
 	func->session = s;
+	/* A page that the machine touches first is in the page cache when a client comes to it, and
+	 * its fault never reaches us: clients are taken to share the pages from the start. */
+	session_client_faulted(d, s);
 	return 0;
 }
 
