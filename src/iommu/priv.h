@@ -88,6 +88,24 @@ int window_get(struct window_set *set, int proc_fd, pid_t tid, const struct proc
 	       uint64_t offset, uint64_t size, bool write, struct iommu_place *place);
 void window_put(struct window *w);
 
+/* ------------------------------------------------------------------ table memory (slab.c) */
+
+struct slab_chunk;
+
+struct slab {
+	const size_t object_size; /* a multiple of 64 */
+	pthread_mutex_t lock;	  /* guards the rest */
+	struct slab_chunk *partial;
+	size_t chunks;
+};
+#define SLAB_INIT(size)                                                                            \
+	{                                                                                          \
+		.object_size = (size), .lock = PTHREAD_MUTEX_INITIALIZER                           \
+	}
+
+void *slab_alloc(struct slab *s); /* zeroed, aligned to 64 bytes, or NULL */
+void slab_free(struct slab *s, void *object);
+
 /* ------------------------------------------------------------------ mappings (tree.c, space.c) */
 
 /* One line of cache: all that an access looks at. */

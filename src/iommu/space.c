@@ -24,6 +24,8 @@
 
 static_assert(UVF_PAGE_SIZE == 1u << PAGE_SHIFT, "shift of the page size");
 
+static struct slab mapping_slab = SLAB_INIT(sizeof(struct mapping));
+
 uint64_t space_generation_next(void)
 {
 	static _Atomic uint64_t generation = 1;
@@ -61,7 +63,7 @@ static void mapping_free(struct mapping *m)
 	window_put(m->window);
 	iommu_mem_put(m->mem);
 	free((void *)atomic_load_explicit(&m->dirty, memory_order_relaxed));
-	free(m);
+	slab_free(&mapping_slab, m);
 }
 
 void iommu_space_put(struct iommu_space *space)
@@ -135,7 +137,7 @@ static int dirty_reset(struct mapping *m)
 static int mapping_new(uint64_t iova, uint64_t last, unsigned perm, struct iommu_mem *mem,
 		       uint64_t vaddr, struct mapping **mapping)
 {
-	struct mapping *m = aligned_alloc(64, sizeof(*m));
+	struct mapping *m = slab_alloc(&mapping_slab);
 	struct iommu_place place;
 	int err;
 
@@ -143,10 +145,9 @@ static int mapping_new(uint64_t iova, uint64_t last, unsigned perm, struct iommu
 		return -ENOMEM;
 	err = mem->ops->locate(mem, vaddr, last - iova + 1, perm, &place);
 	if (err) {
-		free(m);
+		slab_free(&mapping_slab, m);
 		return err;
 	}
-	memset(m, 0, sizeof(*m));
 	m->first = iova;
 	m->last = last;
 	m->perm = (uint8_t)perm;

@@ -33,6 +33,8 @@ struct tree_node {
 	_Atomic uintptr_t slot[SLOTS];
 } __attribute__((aligned(64)));
 
+static struct slab node_slab = SLAB_INIT(sizeof(struct tree_node));
+
 #define ENTRY_MAPPING 1ul
 #define ENTRY_TAGS 63ul
 
@@ -163,12 +165,10 @@ static unsigned common_level(uint64_t a, uint64_t b)
 
 static struct tree_node *node_new(uint64_t addr, unsigned level)
 {
-	struct tree_node *n = aligned_alloc(64, sizeof(*n));
+	struct tree_node *n = slab_alloc(&node_slab);
 
-	if (n) {
-		memset(n, 0, sizeof(*n));
+	if (n)
 		n->prefix = level_prefix(addr, level);
-	}
 	return n;
 }
 
@@ -291,6 +291,6 @@ void tree_free_retired(struct tree_node *retired)
 		struct tree_node *n = retired;
 
 		retired = n->next;
-		free(n);
+		slab_free(&node_slab, n);
 	}
 }

@@ -125,6 +125,37 @@ static uint64_t next_random(uint64_t *r)
 	return *r >> 33;
 }
 
+/* Dependent loads at random from @size bytes: what this machine's memory allows at best. */
+static void bench_floor(size_t size)
+{
+	size_t n = size / 64, steps = 1000000;
+	uint64_t r = 7, low = UINT64_MAX;
+	uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint32_t *at = (uint32_t *)p;
+
+	madvise(p, size, MADV_HUGEPAGE);
+	/* Sattolo's shuffle: one cycle through all lines; the first word of each names the next. */
+	for (size_t i = 0; i < n; i++)
+		at[i * 16] = (uint32_t)i;
+	for (size_t i = n - 1; i; i--) {
+		size_t j = next_random(&r) % i;
+		uint32_t t = at[i * 16];
+
+		at[i * 16] = at[j * 16];
+		at[j * 16] = t;
+	}
+	for (int round = 0; round < ROUNDS; round++) {
+		uint64_t t = time_mono_ns();
+		volatile uint32_t x = 0;
+
+		for (size_t i = 0; i < steps; i++)
+			x = at[(size_t)x * 16];
+		low = MIN(low, time_mono_ns() - t);
+	}
+	row("floor_random_load_64MiB", (double)low / (double)steps, "ns");
+	munmap(p, size);
+}
+
 static void bench_mappings(unsigned count)
 {
 	struct translate t = { .pages = 1 };
@@ -156,6 +187,12 @@ static void bench_mappings(unsigned count)
 	row(name, best(do_translate, &t, n), "ns");
 	snprintf(name, sizeof(name), "translate_repeated_%u", count);
 	row(name, best(do_repeat, &t, n), "ns");
+	for (uint64_t i = 0; i <= t.mask; i++)
+		t.iova[i] = (1ull << 32) + i % count * PAGE;
+	snprintf(name, sizeof(name), "translate_in_order_%u", count);
+	row(name, best(do_translate, &t, n), "ns");
+	for (uint64_t i = 0; i <= t.mask; i++)
+		t.iova[i] = (1ull << 32) + next_random(&r) % count * PAGE;
 	snprintf(name, sizeof(name), "read_64B_random_%u", count);
 	row(name, best(do_read, &t, n), "ns");
 	snprintf(name, sizeof(name), "map_unmap_beside_%u", count);
@@ -335,6 +372,7 @@ int main(void)
 	static const unsigned counts[] = { 1, 16, 1000, 10000, 1000000 };
 
 	must(guard_init());
+	bench_floor(MIB(64));
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
 		bench_mappings(counts[i]);
 	bench_process();
