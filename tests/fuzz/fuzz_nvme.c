@@ -137,6 +137,7 @@ static void step(struct client *cl, struct input *in, uint32_t *image)
 		break;
 	case 6:
 	case 7:
+	case 13:
 		id = take32(in, 1) & 3;
 		client_ring(cl, id);
 		client_pump(cl);
@@ -159,9 +160,6 @@ static void step(struct client *cl, struct input *in, uint32_t *image)
 		break;
 	case 12:
 		step_bar(cl, in);
-		break;
-	case 13:
-		client_pump(cl);
 		break;
 	case 14: /* bus master off and on, or a reset */
 		if (take32(in, 1) & 1)

@@ -43,6 +43,8 @@ struct client {
 };
 
 static struct nvmed_ctrl *client_last; /* made by the last manual create */
+/* The next client's memory is anonymous: the device reaches it through the kernel, by copying. */
+static bool client_anonymous;
 
 static int client_manual_create(struct pcif *f, const struct pcif_params *params,
 				struct pcif_desc *desc, void **state, struct pcif_reply_error *err)
@@ -72,6 +74,25 @@ static inline void client_irq(struct client *cl, enum pcif_irq_mode mode)
 	struct pcif_irq_sink sink = { client_on_message, client_on_intx, cl };
 
 	pcif_irq_connect(cl->f, mode, NVMED_MAX_QUEUES, mode == PCIF_IRQ_NONE ? NULL : &sink);
+}
+
+static inline void client_ram(struct client *cl)
+{
+	int prot = PROT_READ | PROT_WRITE;
+
+	if (client_anonymous) {
+		cl->ram = mmap(NULL, RAM_SIZE, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		cl->device = cl->ram;
+		if (iommu_mem_process(getpid(), &cl->mem))
+			abort();
+		return;
+	}
+	cl->ram_fd = memfd_create("ram", MFD_CLOEXEC);
+	if (ftruncate(cl->ram_fd, RAM_SIZE))
+		abort();
+	cl->ram = mmap(NULL, RAM_SIZE, prot, MAP_SHARED, cl->ram_fd, 0);
+	cl->device = mmap(NULL, RAM_SIZE, prot, MAP_SHARED, cl->ram_fd, 0);
+	iommu_mem_buffer(cl->device, RAM_SIZE, &cl->mem);
 }
 
 /* @options: "key=value,key=value". NULL on failure, the reason in @err. */
@@ -104,15 +125,11 @@ static inline struct client *client_new(const char *options, bool manual,
 	}
 	cl->f = pcim_find(cl->m, bdf);
 	cl->c = manual ? client_last : NULL;
-	cl->ram_fd = memfd_create("ram", MFD_CLOEXEC);
-	if (ftruncate(cl->ram_fd, RAM_SIZE))
-		abort();
-	cl->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, cl->ram_fd, 0);
-	cl->device = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, cl->ram_fd, 0);
-	iommu_mem_buffer(cl->device, RAM_SIZE, &cl->mem);
+	client_ram(cl);
 	iommu_space_new(&cl->space);
-	iommu_space_map(cl->space, RAM_IOVA, RAM_SIZE, IOMMU_READ | IOMMU_WRITE, cl->mem,
-			(uintptr_t)cl->device);
+	if (iommu_space_map(cl->space, RAM_IOVA, RAM_SIZE, IOMMU_READ | IOMMU_WRITE, cl->mem,
+			    (uintptr_t)cl->device))
+		abort();
 	iommu_port_attach(pcif_iommu_port(cl->f), cl->space);
 	pcif_config_write(cl->f, 4, 2, 6);
 	client_irq(cl, PCIF_IRQ_MSIX);
@@ -132,8 +149,10 @@ static inline void client_free(struct client *cl)
 	pcim_free(cl->m);
 	pcim_params_free(cl->params);
 	munmap(cl->ram, RAM_SIZE);
-	munmap(cl->device, RAM_SIZE);
-	close(cl->ram_fd);
+	if (cl->ram_fd >= 0) {
+		munmap(cl->device, RAM_SIZE);
+		close(cl->ram_fd);
+	}
 	free(cl);
 }
 

@@ -25,7 +25,8 @@
 struct disk_file {
 	struct nvmed_disk disk;
 	int fd;
-	_Atomic bool no_nowait; /* the file system does not know RWF_NOWAIT */
+	/* The file system does not know RWF_NOWAIT; [1] for writes, which many lack. */
+	_Atomic bool no_nowait[2];
 	_Atomic bool no_zero_range, no_punch;
 };
 
@@ -54,12 +55,12 @@ static int file_rw(struct disk_file *f, struct iovec *iov, unsigned n, uint64_t 
 		unsigned now = MIN(n, IOV_MAX);
 		ssize_t got;
 
-		if ((flags & RWF_NOWAIT) && f->no_nowait)
+		if ((flags & RWF_NOWAIT) && f->no_nowait[write])
 			flags &= ~RWF_NOWAIT;
 		got = write ? pwritev2(f->fd, iov, now, offset, flags)
 			    : preadv2(f->fd, iov, now, offset, flags);
 		if (got < 0 && errno == EOPNOTSUPP && (flags & RWF_NOWAIT)) {
-			f->no_nowait = true;
+			f->no_nowait[write] = true;
 			continue;
 		}
 		if (got < 0 && errno == EINTR)

@@ -310,6 +310,7 @@ static void cqe_store(void *data)
 
 static int cqe_write(struct nvmed_ctrl *c, uint64_t iova, const struct nvmed_cqe *cqe, unsigned n)
 {
+	struct nvmed_cqe copy[NVMED_BATCH], first;
 	struct iommu_pin pin;
 	int ret = pcif_dma_pin(c->f, iova, n * sizeof(*cqe), IOMMU_WRITE, &pin);
 
@@ -325,12 +326,17 @@ static int cqe_write(struct nvmed_ctrl *c, uint64_t iova, const struct nvmed_cqe
 	} else if (ret == -EFAULT) {
 		return ret;
 	}
-	for (ret = 0; n && !ret; n--, cqe++, iova += sizeof(*cqe)) {
-		ret = pcif_dma_write(c->f, iova, cqe, 8);
-		if (!ret)
-			ret = pcif_dma_write(c->f, iova + 8, (const char *)cqe + 8, 8);
-	}
-	return ret;
+	/*
+	 * Two copies, of which the kernel may make the bytes visible in any order: all entries, the
+	 * first one with the phase that it has now; then the first one's half with its new phase.
+	 * Hosts take entries in order, so they see none before that.
+	 */
+	first = *cqe;
+	first.status.raw ^= htole16(1);
+	memcpy(copy, cqe, n * sizeof(*cqe));
+	copy[0] = first;
+	ret = pcif_dma_write(c->f, iova, copy, n * sizeof(*cqe));
+	return ret ? ret : pcif_dma_write(c->f, iova + 8, (const char *)cqe + 8, 8);
 }
 
 static void irq_raise(struct nvmed_ctrl *c, struct nvmed_cq *cq)

@@ -145,7 +145,7 @@ static void *worker(void *data)
 		while (c->stop)
 			pthread_cond_wait(&c->resumed, &c->lock);
 		work = nvmed_step(c, scan);
-		polling = c->shared;
+		polling = c->shared && (c->mmio == NVMED_MMIO_SHARED || c->state == NVMED_ENABLED);
 		pthread_mutex_unlock(&c->lock);
 		if (scan)
 			last_scan = now;
