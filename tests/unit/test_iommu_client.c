@@ -16,6 +16,8 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -38,6 +40,7 @@ struct layout {
 	uint64_t sealed;      /* memfd that may not be written any more, 1 page 'w', readable */
 	uint64_t grow;	      /* memfd of 1 page that grows on 'g', with 64 pages of mapping */
 	uint64_t big;	      /* memfd of BIG_PAGES pages */
+	uint64_t shm;	      /* file in /dev/shm, unlinked; 1 page of m; 0: there is none */
 	int32_t tid;	      /* a second thread */
 };
 
@@ -127,6 +130,11 @@ static void client_layout(struct layout *l, int *shared_fd, int *grow_fd)
 	fill(map_file("grow", 1, 0, grow_fd), 'g', 1);
 	l->grow = (uintptr_t)mmap(NULL, 64 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, *grow_fd, 0);
 	l->big = (uintptr_t)map_file("big", BIG_PAGES, 0, &fd);
+	l->shm = 0;
+	fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd >= 0 && !ftruncate(fd, PAGE))
+		l->shm = (uintptr_t)fill(
+			mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), 'm', 1);
 	munmap((void *)l->hole, PAGE); /* last, or something else would fill it */
 }
 
@@ -349,6 +357,27 @@ static void ways(void **state)
 	assert_memory_equal(b, "scw", 3);
 }
 
+/* Another tmpfs than the one of memfds: found in the client's table of mounts. */
+static void shm_file(void **state)
+{
+	struct client *c = *state;
+	struct stat shm, memfd;
+	int fd = memfd_create("x", MFD_CLOEXEC);
+	struct statfs fs;
+	char b = 0;
+
+	fstat(fd, &memfd);
+	close(fd);
+	if (!c->l.shm || stat("/dev/shm", &shm) || statfs("/dev/shm", &fs) ||
+	    fs.f_type != 0x01021994)
+		skip();
+	assert_true(shm.st_dev != memfd.st_dev);
+	assert_int_equal(direct(c, 1, RW, c->l.shm), 1);
+	assert_int_equal(map(c, 0, 1, RW, c->l.shm), 0);
+	assert_int_equal(iommu_read(c->port, 0, &b, 1), 0);
+	assert_int_equal(b, 'm');
+}
+
 static void refused(void **state)
 {
 	struct client *c = *state;
@@ -530,6 +559,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(anonymous, setup, teardown),
 		cmocka_unit_test_setup_teardown(shared, setup, teardown),
 		cmocka_unit_test_setup_teardown(ways, setup, teardown),
+		cmocka_unit_test_setup_teardown(shm_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(old_kernel, setup, teardown),
 		cmocka_unit_test_setup_teardown(arguments, setup, teardown),
