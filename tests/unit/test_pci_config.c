@@ -240,6 +240,7 @@ static void bar_images(void **state)
 /* The memory behind the image goes away: an error, not a signal. */
 static void image_sigbus(void **state)
 {
+	guard_restore();
 	struct pcim *m;
 	struct pcif *f = tm_machine(&m);
 	int fd = memfd_create("gone", MFD_CLOEXEC);
@@ -247,7 +248,6 @@ static void image_sigbus(void **state)
 	bool done = false;
 	void *p = mmap(NULL, 0x4000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	guard_restore();
 	assert_ptr_not_equal(p, MAP_FAILED);
 	pcif_bar_set_image(f, 0, p);
 	assert_int_equal(pcif_image_load32(p, &v), -EFAULT);

@@ -287,12 +287,12 @@ static void scan_arrays(void **state)
 
 static void image_vanishes(void **state)
 {
+	guard_restore();
 	struct pcim *m;
 	struct pcif *f = regs_machine(&m);
 	int fd = memfd_create("gone", MFD_CLOEXEC);
 	void *p = mmap(NULL, 0x4000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	guard_restore();
 	assert_ptr_not_equal(p, MAP_FAILED);
 	pcif_bar_set_image(f, 0, p);
 	pcif_lock(f);
