@@ -30,8 +30,12 @@ int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f, struct group *g)
 	d->intx_sink = (struct pcif_irq_sink){ .intx = irq_intx, .data = d };
 	d->n_vectors = vdev_vectors(pcif_desc(f));
 	d->vectors = calloc(d->n_vectors, sizeof(*d->vectors));
-	if (!d->vectors)
+	d->parked = calloc(d->n_vectors + 1, sizeof(*d->parked));
+	if (!d->vectors || !d->parked) {
+		free(d->vectors);
+		free(d->parked);
 		return -ENOMEM;
+	}
 	for (unsigned i = 0; i < d->n_vectors; i++)
 		wire_init(&d->vectors[i]);
 	wire_init(&d->err);
@@ -54,6 +58,7 @@ void vdev_fini(struct vdev *d)
 	pthread_mutex_destroy(&d->lock);
 	pthread_mutex_destroy(&d->intx_lock);
 	free(d->vectors);
+	free(d->parked);
 	vconfig_fini(&d->cfg);
 	free(d->open_state);
 }
@@ -104,11 +109,12 @@ static void vdev_disable(struct vdev *d)
 {
 	uint16_t cmd;
 
+	/* First what depends on the client's eventfds: the rest waits for the model's threads. */
+	irq_teardown(d);
+	ioeventfd_teardown(d);
 	vdev_set_power(d, 0);
 	cmd = pcif_config_read(d->f, PCI_COMMAND, 2);
 	pcif_config_write(d->f, PCI_COMMAND, 2, cmd & ~PCI_COMMAND_MASTER);
-	irq_teardown(d);
-	ioeventfd_teardown(d);
 	wire_set(&d->err, -1);
 	wire_set(&d->req, -1);
 	wire_set(&d->wake, -1);
@@ -136,9 +142,23 @@ int vdev_open(struct vdev *d)
 	return ret;
 }
 
+/*
+ * Takes d->lock from whoever has it: it may be waiting for a thread of the model that signals an
+ * eventfd which the client filled, and that client may be gone.
+ */
+static void vdev_lock_for_close(struct vdev *d)
+{
+	while (pthread_mutex_trylock(&d->lock)) {
+		for (unsigned i = 0; i < d->n_vectors; i++)
+			wire_rescue(&d->vectors[i]);
+		wire_rescue(&d->intx);
+		usleep(100);
+	}
+}
+
 void vdev_close(struct vdev *d)
 {
-	pthread_mutex_lock(&d->lock);
+	vdev_lock_for_close(d);
 	if (!--d->opens) {
 		vdev_disable(d);
 		d->open = false;

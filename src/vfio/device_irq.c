@@ -469,6 +469,20 @@ int device_set_irqs(struct vfio_obj *obj, struct vfio_call *call)
 	return ret;
 }
 
+void irq_park(struct vdev *d)
+{
+	for (unsigned i = 0; i < d->n_vectors; i++)
+		d->parked[i] = wire_swap(&d->vectors[i], -1);
+	d->parked[d->n_vectors] = wire_swap(&d->intx, -1);
+}
+
+void irq_unpark(struct vdev *d)
+{
+	for (unsigned i = 0; i < d->n_vectors; i++)
+		wire_swap(&d->vectors[i], d->parked[i]);
+	wire_swap(&d->intx, d->parked[d->n_vectors]);
+}
+
 void irq_teardown(struct vdev *d)
 {
 	if (d->irq_type == VFIO_PCI_INTX_IRQ_INDEX)

@@ -121,7 +121,10 @@ void vdev_reset(struct vdev *d)
 
 	vdev_set_power(d, 0);
 	vdev_save_config(d, saved);
+	/* What the device raises from here on it keeps pending until bus mastering is back on. */
+	irq_park(d);
 	pcif_reset(d->f);
+	irq_unpark(d);
 	vdev_restore_config(d, saved);
 }
 
@@ -166,7 +169,9 @@ void vdev_set_power(struct vdev *d, unsigned state)
 	lost = now == 3 && !(ctrl & PCI_PM_CTRL_NO_SOFT_RESET);
 	if (lost)
 		vdev_save_config(d, saved);
+	irq_park(d);
 	pcif_config_write(d->f, pm + PCI_PM_CTRL, 2, (ctrl & ~PCI_PM_CTRL_STATE_MASK) | state);
+	irq_unpark(d);
 	if (lost)
 		vdev_restore_config(d, saved);
 }

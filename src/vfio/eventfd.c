@@ -52,6 +52,7 @@ int eventfd_take(const struct vfio_fd *vfd, int *fd)
 void wire_init(struct wire *w)
 {
 	pthread_mutex_init(&w->lock, NULL);
+	pthread_mutex_init(&w->fd_lock, NULL);
 	w->fd = -1;
 }
 
@@ -59,6 +60,7 @@ void wire_fini(struct wire *w)
 {
 	wire_set(w, -1);
 	pthread_mutex_destroy(&w->lock);
+	pthread_mutex_destroy(&w->fd_lock);
 }
 
 static bool fd_ready(int fd, short events)
@@ -78,24 +80,38 @@ static void eventfd_drain(int fd)
 		return;
 }
 
-void wire_set(struct wire *w, int fd)
+void wire_rescue(struct wire *w)
+{
+	pthread_mutex_lock(&w->fd_lock);
+	if (w->fd >= 0 && !fd_ready(w->fd, POLLOUT))
+		eventfd_drain(w->fd);
+	pthread_mutex_unlock(&w->fd_lock);
+}
+
+int wire_swap(struct wire *w, int fd)
 {
 	int old;
 
+	/*
+	 * A raising thread is at work, for about a microsecond, unless the client made its write
+	 * wait: then there is no room in the counter.
+	 */
 	while (pthread_mutex_trylock(&w->lock)) {
-		/*
-		 * A raising thread is at work, for about a microsecond, unless the client made its
-		 * write wait: then there is no room in the counter. The descriptor can not change
-		 * under us: only set-up calls change it and they are serialised.
-		 */
-		old = __atomic_load_n(&w->fd, __ATOMIC_RELAXED);
-		if (old >= 0 && !fd_ready(old, POLLOUT))
-			eventfd_drain(old);
+		wire_rescue(w);
 		sched_yield();
 	}
+	pthread_mutex_lock(&w->fd_lock);
 	old = w->fd;
-	__atomic_store_n(&w->fd, fd, __ATOMIC_RELAXED);
+	w->fd = fd;
+	pthread_mutex_unlock(&w->fd_lock);
 	pthread_mutex_unlock(&w->lock);
+	return old;
+}
+
+void wire_set(struct wire *w, int fd)
+{
+	int old = wire_swap(w, fd);
+
 	if (old >= 0)
 		close(old);
 }
@@ -117,7 +133,12 @@ void wire_signal(struct wire *w)
 
 bool wire_is_set(struct wire *w)
 {
-	return __atomic_load_n(&w->fd, __ATOMIC_RELAXED) >= 0;
+	bool set;
+
+	pthread_mutex_lock(&w->fd_lock);
+	set = w->fd >= 0;
+	pthread_mutex_unlock(&w->fd_lock);
+	return set;
 }
 
 /* ------------------------------------------------------------------ watches */

@@ -6,10 +6,10 @@
  *   vfio.lock        groups, containers, who is attached to what
  *   vdev.lock        one function: open count, virtual configuration, interrupt set-up, reset
  *   watch.lock       the list of watched eventfds (held while a watch's callback runs)
- *   vdev.intx_lock   INTx state     } leaves: never held while calling into pci or taking another,
- *   wire.lock        one eventfd    } save that intx_lock may be held over a wire and a look at the
- *                                     pin's level
- * Interrupts take leaves only. BAR accesses take none of these.
+ *   vdev.intx_lock   INTx state; held over a wire and a look at the pin's level, nothing else of
+ * pci wire.lock        one eventfd, while it is signalled wire.fd_lock     the same, while its
+ * descriptor is looked at or changed Interrupts take the last three only. BAR accesses take none of
+ * these.
  */
 #ifndef UVFIO_VFIO_PRIV_H
 #define UVFIO_VFIO_PRIV_H
@@ -24,14 +24,19 @@
 
 /* A place where an interrupt goes: a client's eventfd, or nothing. */
 struct wire {
-	pthread_mutex_t lock;
-	int fd; /* ours; -1 none */
+	pthread_mutex_t lock;	 /* held while signalling: who holds it may write to @fd */
+	pthread_mutex_t fd_lock; /* short; @fd changes only under both */
+	int fd;			 /* ours; -1 none */
 };
 void wire_init(struct wire *w);
 void wire_fini(struct wire *w);
 void wire_set(struct wire *w, int fd); /* consumes @fd; -1 clears */
 void wire_signal(struct wire *w);      /* adds 1; never blocks for good; nothing if not set */
 bool wire_is_set(struct wire *w);
+/* Returns what was set; the caller owns it. Waits for a signalling thread, never for the client. */
+int wire_swap(struct wire *w, int fd);
+/* Lets a thread go on that a client's full counter stopped while it signalled. */
+void wire_rescue(struct wire *w);
 /* Our own duplicate of a client's eventfd: -EBADF, -EINVAL (something else), -EMFILE. */
 int eventfd_take(const struct vfio_fd *vfd, int *fd);
 
@@ -144,6 +149,7 @@ struct vdev {
 	/* Own locks. */
 	struct wire *vectors; /* @n_vectors of them */
 	unsigned n_vectors;
+	int *parked; /* their descriptors, and INTx's, during a reset (with @lock) */
 	struct wire err, req, wake;
 	pthread_mutex_t intx_lock; /* guards the three below */
 	bool intx_on, intx_masked, intx_virtual_off;
@@ -261,6 +267,12 @@ const struct config_cap *config_find_ext_cap(uint16_t id);
 /* device_irq.c */
 int device_get_irq_info(struct vfio_obj *obj, struct vfio_call *call);
 int device_set_irqs(struct vfio_obj *obj, struct vfio_call *call);
+/*
+ * Around a reset, which waits for the model's threads: none of them may be held up by a client's
+ * eventfd then. With vdev.lock.
+ */
+void irq_park(struct vdev *d);
+void irq_unpark(struct vdev *d);
 void irq_teardown(struct vdev *d); /* with vdev.lock: everything off, at close */
 void irq_set_virtual_intx(struct vdev *d, bool disabled); /* COMMAND bit 10 as clients see it */
 void irq_message(void *data, unsigned vector);		  /* sinks of pci */

@@ -10,8 +10,9 @@
  * Objects are reference counted inside: a device keeps its group open, a group with a container
  * keeps the container. Doors own one reference for each open file and drop it with vfio_obj_put().
  *
- * Locking: one lock for the machine's VFIO state; vfio_call() takes it where it needs to. Region
- * access and interrupts do not. Nothing here waits for a client.
+ * Locking: one lock for the machine's containers and groups, one for each device; vfio_call() takes
+ * them where it needs to. A device's is held while its model resets, the machine's never. BAR
+ * access and interrupts take neither. Nothing here waits for a client.
  */
 #ifndef UVFIO_VFIO_H
 #define UVFIO_VFIO_H
@@ -25,7 +26,11 @@ struct vfio_obj; /* an open file */
 enum vfio_kind { VFIO_KIND_CONTAINER, VFIO_KIND_GROUP, VFIO_KIND_DEVICE };
 
 enum vfio_event_type { VFIO_EVENT_ATTACH, VFIO_EVENT_DETACH, VFIO_EVENT_OPEN, VFIO_EVENT_CLOSE };
-/* @f: function (OPEN, CLOSE), or NULL; @group: number. With the machine's VFIO lock held. */
+/*
+ * @f: function (OPEN, CLOSE), or NULL; @group: number. Called with a lock of VFIO held (the
+ * machine's for ATTACH and DETACH, the device's for OPEN and CLOSE) on any thread: must be quick,
+ * and must not call back into VFIO.
+ */
 typedef void (*vfio_event_cb)(void *data, enum vfio_event_type type, unsigned group,
 			      struct pcif *f);
 
