@@ -34,20 +34,35 @@ enum vfio_event_type { VFIO_EVENT_ATTACH, VFIO_EVENT_DETACH, VFIO_EVENT_OPEN, VF
 typedef void (*vfio_event_cb)(void *data, enum vfio_event_type type, unsigned group,
 			      struct pcif *f);
 
+/**
+ * vfio_new() - VFIO over a machine whose tree is enumerated; every endpoint is bound to vfio-pci.
+ * @machine: borrowed; must outlive @v
+ * Returns 0 or -ENOMEM.
+ */
 int vfio_new(struct pcim *machine, struct vfio **v);
-void vfio_free(struct vfio *v); /* every object is gone already */
+/* Every object is gone already. NULL is fine. */
+void vfio_free(struct vfio *v);
+/* Once, before the first object. */
 void vfio_set_event_cb(struct vfio *v, vfio_event_cb cb, void *data);
 
-/* Groups that have a function bound to vfio-pci, hence a /dev/vfio/N. */
+/* Groups that have a function bound to vfio-pci, hence a /dev/vfio/N. Lock-free. */
 bool vfio_group_present(struct vfio *v, unsigned group);
 
 /* ------------------------------------------------------------------ opening and closing */
 
+/*
+ * Any thread. The caller owns the new object.
+ * -ENOMEM; of a group also -EBUSY: open already, or a device of it is; -ENODEV: no such group.
+ * Source: vfio_fops_open(), vfio_group_fops_open().
+ */
 int vfio_open_container(struct vfio *v, struct vfio_obj **obj);
-/* -EBUSY: open already; -ENODEV: no such group. */
 int vfio_open_group(struct vfio *v, unsigned group, struct vfio_obj **obj);
-/* Devices are opened by VFIO_GROUP_GET_DEVICE_FD: the reply carries the new object. */
-void vfio_obj_put(struct vfio_obj *obj); /* the file's last reference is gone */
+/*
+ * The file's last reference is gone; no request on it is running. NULL is fine. Devices, groups and
+ * containers may be put in any order. A device's last put resets it, hence may wait for its I/O.
+ * Devices are opened by VFIO_GROUP_GET_DEVICE_FD: the reply carries the new object.
+ */
+void vfio_obj_put(struct vfio_obj *obj);
 enum vfio_kind vfio_obj_kind(const struct vfio_obj *obj);
 struct pcif *vfio_device_function(const struct vfio_obj *obj); /* VFIO_KIND_DEVICE only */
 
@@ -114,7 +129,12 @@ int vfio_call(struct vfio_obj *obj, struct vfio_call *call);
 
 #define VFIO_REGION_SHIFT 40
 
-/* pread and pwrite of a device: bytes moved or -errno (rules F3, F5, G of docs/vfio-device.md). */
+/*
+ * pread and pwrite of a device: bytes moved (fewer than @size where a BAR ends) or -errno; see
+ * docs/vfio-device.md. BARs: without a lock of VFIO; configuration space: under the device's.
+ * -EINVAL: no such region, or @offset past its end; -EFAULT: past the end of configuration space;
+ * -EIO: the function does not decode the BAR now. Source: vfio_pci_rw().
+ */
 ssize_t vfio_device_read(struct vfio_obj *obj, void *buf, size_t size, uint64_t offset);
 ssize_t vfio_device_write(struct vfio_obj *obj, const void *buf, size_t size, uint64_t offset);
 /*
@@ -123,7 +143,7 @@ ssize_t vfio_device_write(struct vfio_obj *obj, const void *buf, size_t size, ui
  */
 int vfio_function_page(struct pcif *f, uint64_t offset, int *memfd, uint64_t *memfd_offset);
 
-/* Asks the user of the device to give it back (REQ eventfd). */
+/* Asks the user of the device to give it back (REQ eventfd, if set). Any thread. */
 void vfio_device_request(struct vfio *v, struct pcif *f);
 
 /* For watching: the address space that @f's group is attached to, or NULL. New reference. */
