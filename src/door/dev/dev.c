@@ -129,7 +129,8 @@ static int door_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door)
 	d->vfio = vfio;
 	d->uid = geteuid();
 	d->gid = getegid();
-	d->fuse_fd = d->root_fd = d->listener = d->helper_event = d->notify_event = -1;
+	d->fuse_fd = d->root_fd = d->listener = d->helper_event = -1;
+	d->sharer_event = d->notify_event = -1;
 	d->keeper_fd = -1;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_condattr_init(&mono);
@@ -170,6 +171,7 @@ void door_dev_free(struct door_dev *d)
 	close_fd(&d->listener);
 	close_fd(&d->root_fd);
 	close_fd(&d->helper_event);
+	close_fd(&d->sharer_event);
 	close_fd(&d->notify_event);
 	keeper_stop(d);
 	for (i = 0; i < d->n_funcs; i++)

@@ -124,7 +124,7 @@ static bool is_quick(const struct fuse_in_header *h, const void *arg, size_t siz
 	case FUSE_FLUSH:
 		return true;
 	default:
-		return false;
+		return h->opcode >= ARRAY_SIZE(ops) || !ops[h->opcode].run;
 	}
 }
 
@@ -348,7 +348,8 @@ static int add_worker(struct door_dev *d)
 	return r;
 }
 
-/* Starts threads for requests put aside; tells models of clients that map their pages. */
+/* Starts threads for requests put aside. Whoever waits for one of those waits for this thread, so
+ * it takes no lock but door_dev.lock. */
 static void *helper_main(void *data)
 {
 	struct door_dev *d = data;
@@ -357,7 +358,6 @@ static void *helper_main(void *data)
 	while (!atomic_load(&d->stopping)) {
 		if (read(d->helper_event, &n, sizeof(n)) < 0 && errno != EINTR)
 			break;
-		session_start_shared(d);
 		while (atomic_load(&d->n_deferred) && !atomic_load(&d->stopping)) {
 			struct timespec moment = { .tv_nsec = 1000000 };
 
@@ -366,6 +366,20 @@ static void *helper_main(void *data)
 			/* Whoever comes free takes from the list too; do not outrun them. */
 			nanosleep(&moment, NULL);
 		}
+	}
+	return NULL;
+}
+
+/* Tells models of clients that map their pages. */
+static void *sharer_main(void *data)
+{
+	struct door_dev *d = data;
+	uint64_t n;
+
+	while (!atomic_load(&d->stopping)) {
+		if (read(d->sharer_event, &n, sizeof(n)) < 0 && errno != EINTR)
+			break;
+		session_start_shared(d);
 	}
 	return NULL;
 }
@@ -423,7 +437,8 @@ int fuse_pool_init(struct door_dev *d)
 {
 	d->deferred_tail = &d->deferred;
 	d->helper_event = eventfd(0, EFD_CLOEXEC);
-	return d->helper_event < 0 ? -errno : 0;
+	d->sharer_event = eventfd(0, EFD_CLOEXEC);
+	return d->helper_event < 0 || d->sharer_event < 0 ? -errno : 0;
 }
 
 int fuse_pool_start(struct door_dev *d)
@@ -438,6 +453,9 @@ int fuse_pool_start(struct door_dev *d)
 	}
 	r = door_thread(helper_main, d, &d->helper);
 	d->helper_started = !r;
+	if (!r)
+		r = door_thread(sharer_main, d, &d->sharer);
+	d->sharer_started = !r;
 	return r;
 }
 
@@ -456,6 +474,11 @@ void fuse_pool_stop(struct door_dev *d)
 		(void)!write(d->helper_event, &one, sizeof(one));
 		pthread_join(d->helper, NULL);
 		d->helper_started = false;
+	}
+	if (d->sharer_started) {
+		(void)!write(d->sharer_event, &one, sizeof(one));
+		pthread_join(d->sharer, NULL);
+		d->sharer_started = false;
 	}
 	pthread_mutex_lock(&d->lock);
 	d->pool_stop = true;

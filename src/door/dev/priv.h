@@ -271,9 +271,9 @@ struct door_dev {
 	struct deferred *deferred, **deferred_tail;
 	_Atomic uint32_t n_deferred;
 	bool pool_stop;
-	pthread_t helper; /* starts threads, tells models of shared pages */
-	bool helper_started;
-	int helper_event;
+	pthread_t helper, sharer; /* starts threads; tells models of shared pages */
+	bool helper_started, sharer_started;
+	int helper_event, sharer_event;
 	atomic_bool stopping;
 
 	/* notifications */

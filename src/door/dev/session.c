@@ -254,11 +254,11 @@ void session_client_faulted(struct door_dev *d, struct session *s)
 	    !atomic_exchange(&s->faulted, true)) {
 		uint64_t one = 1;
 
-		(void)!write(d->helper_event, &one, sizeof(one));
+		(void)!write(d->sharer_event, &one, sizeof(one));
 	}
 }
 
-/* On the helper thread: tells the models whose pages clients can now reach. */
+/* On the sharer thread: tells the models whose pages clients can now reach. */
 void session_start_shared(struct door_dev *d)
 {
 	unsigned i;
