@@ -555,6 +555,27 @@ static void resetting(void **state)
 	assert_int_equal(pcif_reset_count(f), before + 1);
 }
 
+static void small_state(void **state)
+{
+	struct view *v = ((struct fixture *)*state)->view;
+
+	assert_text(v, DEV "/power", "control", "on\n");
+	assert_int_equal(write_to(v, DEV "/power", "control", "auto\n"), 0);
+	assert_text(v, DEV "/power", "control", "auto\n");
+	assert_text(v, PORT "/power", "control", "on\n");
+	assert_int_equal(write_to(v, DEV "/power", "control", "off"), -EINVAL);
+	assert_int_equal(write_to(v, DEV, "d3cold_allowed", "0\n"), 0);
+	assert_text(v, DEV, "d3cold_allowed", "0\n");
+	assert_int_equal(write_to(v, DEV, "d3cold_allowed", "no"), -EINVAL);
+	assert_int_equal(write_to(v, DEV, "broken_parity_status", "1"), 0);
+	assert_text(v, DEV, "broken_parity_status", "1\n");
+	assert_int_equal(write_to(v, DEV, "msi_bus", "0"), -EOPNOTSUPP);
+	assert_int_equal(write_to(v, DEV, "numa_node", "-1"), 0);
+	assert_int_equal(write_to(v, DEV, "numa_node", "0"), -EINVAL);
+	assert_int_equal(write_to(v, "bus/pci", "drivers_autoprobe", "0"), 0);
+	assert_text(v, "bus/pci", "drivers_autoprobe", "0\n");
+}
+
 static void empty_machine(void **state)
 {
 	struct pcim *pci;
@@ -590,6 +611,7 @@ int main(void)
 		TEST(overriding),
 		TEST(binding),
 		TEST(resetting),
+		TEST(small_state),
 		TEST(empty_machine),
 	};
 

@@ -234,11 +234,40 @@ static const struct view_attr empty_uevent[] = {
 	{ "uevent", 0644, read_empty, view_write_uevent },
 };
 
+/* What was written is remembered, in the node itself; nothing here ever sleeps. */
+static const char power_on[] = "on\n", power_auto[] = "auto\n";
+
+static int read_control(struct view_node *node, char **buf, size_t *size)
+{
+	return view_say(buf, size, "%s",
+			(const char *)__atomic_load_n(&node->data, __ATOMIC_RELAXED));
+}
+
+static int write_control(struct view_node *node, const char *buf, size_t size)
+{
+	AUTO_FREE char *word = NULL;
+	const char *text = power_on;
+	int r = view_word(buf, size, &word);
+
+	if (r)
+		return r;
+	if (!strcmp(word, "auto"))
+		text = power_auto;
+	else if (strcmp(word, "on"))
+		return -EINVAL;
+	__atomic_store_n(&node->data, (void *)(uintptr_t)text, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static const struct view_attr power_attrs[] = {
+	{ "control", 0644, read_control, write_control },
+};
+
 void view_power(struct view *v, struct view_node *parent)
 {
 	struct view_node *dir = view_dir(v, parent, "power");
 
-	view_text(v, dir, "control", 0444, "on\n");
+	view_attrs(v, dir, power_attrs, ARRAY_SIZE(power_attrs), (void *)(uintptr_t)power_on);
 	view_text(v, dir, "runtime_status", 0444, "active\n");
 	view_text(v, dir, "runtime_active_time", 0444, "0\n");
 	view_text(v, dir, "runtime_suspended_time", 0444, "0\n");
