@@ -5,83 +5,14 @@
  * the whole.
  */
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <sched.h>
 
 #include "door/dev/priv.h"
-
-/* ------------------------------------------------------------------ the keeper */
-
-/*
- * If this process is killed, the kernel takes its mappings away before its descriptors, and waits
- * for dirty pages of our own files to be written back: by us. It would wait for ever. The keeper is
- * a process that shares our memory and nothing else, and ends when it sees that we are gone: the
- * memory then outlives our FUSE descriptor, whose closing answers everything that waits. It costs
- * a kernel stack and a page or two.
- *
- * It shares even errno with the thread that made it, so it makes no call that could fail once
- * everything is set up, and uses no library.
- */
-#define KEEPER_STACK KIB(16)
-
-static int keeper_main(void *data)
-{
-	struct pollfd p = { .fd = *(int *)data, .events = POLLIN };
-
-	syscall(SYS_close_range, 0u, (unsigned)p.fd - 1, 0u);
-	syscall(SYS_close_range, (unsigned)p.fd + 1, ~0u, 0u);
-	syscall(SYS_poll, &p, 1ul, -1);
-	syscall(SYS_exit_group, 0);
-	return 0;
-}
-
-static int keeper_start(struct door_dev *d)
-{
-	/* Not at 0 to 2, so that both of the keeper's ranges of descriptors exist. */
-	AUTO_CLOSE int low = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	sigset_t all, old;
-	int r = 0;
-
-	if (low < 0)
-		return -errno;
-	d->keeper_fd = fcntl(low, F_DUPFD_CLOEXEC, 3);
-	if (d->keeper_fd < 0)
-		return -errno;
-	d->keeper_stack = mmap(NULL, KEEPER_STACK, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (d->keeper_stack == MAP_FAILED) {
-		d->keeper_stack = NULL;
-		return -errno;
-	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	d->keeper = clone(keeper_main, (uint8_t *)d->keeper_stack + KEEPER_STACK, CLONE_VM,
-			  &d->keeper_fd);
-	if (d->keeper < 0)
-		r = -errno;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r;
-}
-
-static void keeper_stop(struct door_dev *d)
-{
-	if (d->keeper > 0) {
-		kill(d->keeper, SIGKILL);
-		while (waitpid(d->keeper, NULL, __WALL) < 0 && errno == EINTR)
-			;
-	}
-	if (d->keeper_stack)
-		munmap(d->keeper_stack, KEEPER_STACK);
-	if (d->keeper_fd >= 0)
-		close(d->keeper_fd);
-}
 
 /* ------------------------------------------------------------------ parts */
 
@@ -121,6 +52,7 @@ static int door_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door)
 {
 	struct door_dev *d = calloc(1, sizeof(*d));
 	pthread_condattr_t mono;
+	unsigned i;
 	int r;
 
 	if (!d)
@@ -131,7 +63,9 @@ static int door_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door)
 	d->gid = getegid();
 	d->fuse_fd = d->root_fd = d->listener = d->helper_event = -1;
 	d->sharer_event = d->notify_event = -1;
-	d->keeper_fd = -1;
+	d->lifeline_stop = -1;
+	for (i = 0; i < LIFELINES; i++)
+		d->lifeline_fds[i] = -1;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_condattr_init(&mono);
 	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
@@ -173,7 +107,7 @@ void door_dev_free(struct door_dev *d)
 	close_fd(&d->helper_event);
 	close_fd(&d->sharer_event);
 	close_fd(&d->notify_event);
-	keeper_stop(d);
+	lifelines_stop(d);
 	for (i = 0; i < d->n_funcs; i++)
 		pthread_mutex_destroy(&d->funcs[i].lock);
 	free(d->funcs);
@@ -193,7 +127,8 @@ pid_t door_dev_pid(const struct door_dev *d)
 /* ------------------------------------------------------------------ the launch, parent's side */
 
 /* A message of kind @want with @n descriptors; what else comes is the child's failure. */
-static int expect(int sock, int32_t want, int *fds, unsigned n, struct door_error *err)
+static int expect(int sock, int32_t want, int *fds, unsigned n, struct launch_msg *out,
+		  struct door_error *err)
 {
 	struct launch_msg msg = { 0 };
 	unsigned got_fds = n;
@@ -204,8 +139,10 @@ static int expect(int sock, int32_t want, int *fds, unsigned n, struct door_erro
 	if (r)
 		return explain_text(err, r, "cannot talk to the starting command: %s",
 				    strerror(-r));
-	if (got == sizeof(msg) && msg.kind == want && got_fds == n)
+	if (got == sizeof(msg) && msg.kind == want && got_fds == n) {
+		*out = msg;
 		return 0;
+	}
 	while (got_fds)
 		close(fds[--got_fds]);
 	if (got == sizeof(msg) && msg.kind == LAUNCH_ERROR && msg.errnum < 0) {
@@ -234,17 +171,22 @@ static int expect_exec(int sock, struct door_error *err)
 
 static int adopt(struct door_dev *d, int sock, struct door_error *err)
 {
+	struct launch_msg msg;
 	struct statx st;
 	int fds[2];
 	int r;
 
-	r = expect(sock, LAUNCH_FUSE, &d->fuse_fd, 1, err);
+	r = expect(sock, LAUNCH_FUSE, &d->fuse_fd, 1, &msg, err);
 	if (!r)
 		r = fuse_handshake(d, err);
 	if (!r)
 		r = fuse_pool_start(d);
 	if (!r)
-		r = expect(sock, LAUNCH_READY, fds, 2, err);
+		r = expect(sock, LAUNCH_WATCHER, NULL, 0, &msg, err);
+	if (r)
+		return r;
+	d->watcher = msg.pid;
+	r = expect(sock, LAUNCH_READY, fds, 2, &msg, err);
 	if (r)
 		return r;
 	d->root_fd = fds[0];
@@ -278,6 +220,7 @@ static int launch(struct door_dev *d, char *const argv[], struct door_error *err
 		.uid = d->uid,
 		.gid = d->gid,
 		.parent = getpid(),
+		.lifelines = d->lifeline_fds,
 	};
 	AUTO_FREE void *bpf = NULL;
 	int sock[2];
@@ -297,6 +240,7 @@ static int launch(struct door_dev *d, char *const argv[], struct door_error *err
 	}
 	r = d->child < 0 ? -errno : 0;
 	close(sock[1]);
+	lifelines_close_fds(d);
 	if (!r) {
 		raise_nofile();
 		r = adopt(d, sock[0], err);
@@ -323,7 +267,7 @@ int door_dev_start(struct pcim *pci, struct vfio *vfio, char *const argv[], stru
 	if (!r)
 		r = door_new(pci, vfio, &d);
 	if (!r)
-		r = keeper_start(d);
+		r = lifelines_start(d);
 	if (!r)
 		r = launch(d, argv, err);
 	if (r) {

@@ -266,6 +266,20 @@ static int place_views(struct launch *l)
 
 /* ------------------------------------------------------------------ the last steps */
 
+static void start_watcher(struct launch *l)
+{
+	AUTO_CLOSE int dir = open("/dev/vfio", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct launch_msg msg = { .kind = LAUNCH_WATCHER };
+	struct door_error err;
+	int r = dir < 0 ? -errno : watcher_start(l->lifelines, dir);
+
+	if (r < 0)
+		fail(l, explain_text(&err, r, "cannot start a process: %s", strerror(-r)), &err);
+	msg.pid = r;
+	if (fdpass_send(l->sock, NULL, 0, &msg, sizeof(msg)))
+		_exit(127);
+}
+
 static void reset_signals(void)
 {
 	sigset_t none;
@@ -289,6 +303,7 @@ void launch_child(struct launch *l)
 	make_namespaces(l);
 	mount_fuse(l);
 	fds[0] = place_views(l);
+	start_watcher(l);
 	fds[1] = launch_install_filter(l);
 	if (fds[1] < 0)
 		fail(l, explain_seccomp(&err, fds[1]), &err);

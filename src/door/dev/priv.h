@@ -12,6 +12,7 @@
 #define UVFIO_DOOR_DEV_PRIV_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "door/dev/fuse_abi.h"
 #include "door/dev/view.h"
@@ -192,10 +193,11 @@ void notify_stop(struct door_dev *d);
 
 /* ------------------------------------------------------------------ launching */
 
-enum launch_kind { LAUNCH_FUSE = 1, LAUNCH_READY, LAUNCH_ERROR };
+enum launch_kind { LAUNCH_FUSE = 1, LAUNCH_WATCHER, LAUNCH_READY, LAUNCH_ERROR };
 
 struct launch_msg { /* child to parent */
 	int32_t kind, errnum;
+	int32_t pid; /* of the watcher */
 	char text[sizeof(((struct door_error *)0)->text)];
 };
 
@@ -207,6 +209,7 @@ struct launch {
 	gid_t gid;
 	pid_t parent;
 	bool userns;
+	const int *lifelines;
 	void *bpf;
 	size_t bpf_size;
 };
@@ -231,6 +234,20 @@ int explain_seccomp(struct door_error *err, int errnum);
 int explain_text(struct door_error *err, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
 bool door_is_nested(void);
 
+/* ------------------------------------------------------------------ the end by SIGKILL */
+
+#define LIFELINES 2
+struct lifeline {
+	pthread_t thread;
+	bool started;
+	sem_t ready;
+	int line, stop, error;
+};
+int lifelines_start(struct door_dev *d);
+void lifelines_close_fds(struct door_dev *d);
+void lifelines_stop(struct door_dev *d);
+pid_t watcher_start(const int *lines, int dir);
+
 /* ------------------------------------------------------------------ the door */
 
 struct door_dev {
@@ -239,10 +256,9 @@ struct door_dev {
 	struct view *view;
 	uid_t uid;
 	gid_t gid;
-	pid_t child;
-	pid_t keeper;
-	int keeper_fd;
-	void *keeper_stack;
+	pid_t child, watcher;
+	struct lifeline lifelines[LIFELINES];
+	int lifeline_fds[LIFELINES], lifeline_stop;
 
 	int fuse_fd; /* closed by the last FUSE thread once stopping */
 	int root_fd; /* O_PATH root of our file system */

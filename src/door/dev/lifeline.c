@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What happens if this process is killed while it waits for itself.
+ *
+ * Threads here wait for pages of our own FUSE files, and the kernel lets nobody out of such a wait
+ * before the answer or the end of the connection, not even by SIGKILL. If the process is killed,
+ * the threads that would answer are gone, but those that wait keep the FUSE descriptor open: a
+ * process that never ends, and clients that hang with it. The same happens when the kernel takes
+ * our mappings away and wants dirty pages written back.
+ *
+ * So somebody else ends the connection: the watcher, a process in the command's mount namespace
+ * with the right to unmount by force. It learns of our death from pipes whose writing ends are held
+ * by threads of ours that never touch a page, each in a table of descriptors of its own. There are
+ * two, because the last thread to leave is the one that takes the mappings away, and it may be one
+ * of them.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "door/dev/priv.h"
+
+/* ------------------------------------------------------------------ our side */
+
+static int close_but(int a, int b)
+{
+	unsigned lo = (unsigned)MIN(a, b), hi = (unsigned)MAX(a, b);
+
+	if (lo && syscall(SYS_close_range, 0u, lo - 1, 0u))
+		return -errno;
+	if (hi - lo > 1 && syscall(SYS_close_range, lo + 1, hi - 1, 0u))
+		return -errno;
+	return syscall(SYS_close_range, hi + 1, ~0u, 0u) ? -errno : 0;
+}
+
+static void *lifeline_main(void *data)
+{
+	struct lifeline *l = data;
+	struct pollfd stop = { .fd = l->stop, .events = POLLIN };
+
+	/* A table of its own; what it held of the others' is let go of at once. */
+	l->error = unshare(CLONE_FILES) ? -errno : close_but(l->line, l->stop);
+	sem_post(&l->ready);
+	if (l->error)
+		return NULL;
+	while (poll(&stop, 1, -1) < 0)
+		;
+	return NULL;
+}
+
+/* Before the fork. d->lifeline_fds are the reading ends, for the watcher. */
+int lifelines_start(struct door_dev *d)
+{
+	unsigned i;
+	int r;
+
+	d->lifeline_stop = eventfd(0, EFD_CLOEXEC);
+	if (d->lifeline_stop < 0)
+		return -errno;
+	for (i = 0; i < LIFELINES; i++) {
+		struct lifeline *l = &d->lifelines[i];
+		int fds[2];
+
+		if (pipe2(fds, O_CLOEXEC))
+			return -errno;
+		d->lifeline_fds[i] = fds[0];
+		l->line = fds[1];
+		l->stop = d->lifeline_stop;
+		sem_init(&l->ready, 0, 0);
+		r = door_thread(lifeline_main, l, &l->thread);
+		if (!r) {
+			l->started = true;
+			while (sem_wait(&l->ready))
+				;
+			r = l->error;
+		}
+		sem_destroy(&l->ready);
+		close(fds[1]);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* After the fork the watcher has them. */
+void lifelines_close_fds(struct door_dev *d)
+{
+	unsigned i;
+
+	for (i = 0; i < LIFELINES; i++)
+		if (d->lifeline_fds[i] >= 0)
+			close(fd_steal(&d->lifeline_fds[i]));
+}
+
+void lifelines_stop(struct door_dev *d)
+{
+	uint64_t one = 1;
+	unsigned i;
+
+	if (d->lifeline_stop >= 0)
+		(void)!write(d->lifeline_stop, &one, sizeof(one));
+	for (i = 0; i < LIFELINES; i++)
+		if (d->lifelines[i].started)
+			pthread_join(d->lifelines[i].thread, NULL);
+	lifelines_close_fds(d);
+	if (d->lifeline_stop >= 0)
+		close(fd_steal(&d->lifeline_stop));
+	if (d->watcher > 0)
+		while (waitpid(d->watcher, NULL, __WALL) < 0 && errno == EINTR)
+			;
+}
+
+/* ------------------------------------------------------------------ the watcher */
+
+static __attribute__((noreturn)) void watch(const int *lines, int dir)
+{
+	struct pollfd p[LIFELINES];
+	int fds[LIFELINES + 1];
+	sigset_t all;
+	int i;
+
+	prctl(PR_SET_NAME, "uvfio-watch");
+	/* Signals of the terminal go to the whole group; this process ends when ours does. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	for (i = 0; i < LIFELINES; i++)
+		fds[i] = fcntl(lines[i], F_DUPFD, 16);
+	fds[LIFELINES] = fcntl(dir, F_DUPFD, 16);
+	for (i = 0; i <= LIFELINES; i++)
+		dup2(fds[i], i);
+	syscall(SYS_close_range, (unsigned)LIFELINES + 1, ~0u, 0u);
+	for (i = 0; i < LIFELINES; i++)
+		p[i] = (struct pollfd){ .fd = i, .events = POLLIN };
+	while (poll(p, LIFELINES, -1) < 0 && errno == EINTR)
+		;
+	/* It stays mounted if it is in use, but its connection is over. */
+	if (!fchdir(LIFELINES))
+		umount2(".", MNT_FORCE);
+	_exit(0);
+}
+
+/**
+ * watcher_start() - in the child: starts the watcher as a child of our parent, so that the command
+ * finds no children that it did not make.
+ * @dir: the root of a mount of our file system. Returns the process id or -errno.
+ */
+pid_t watcher_start(const int *lines, int dir)
+{
+	pid_t pid = (pid_t)syscall(SYS_clone, (unsigned long)CLONE_PARENT, NULL, NULL, NULL, 0ul);
+
+	if (!pid)
+		watch(lines, dir);
+	return pid < 0 ? -errno : pid;
+}
