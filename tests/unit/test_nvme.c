@@ -317,6 +317,8 @@ static void io_memory(void **state)
 	io_on("mem=8M,block=4096", true, true, 12, 100);
 	io_on("mem=8M", false, false, 9, 100);
 	io_on("mem=8M", false, true, 9, 100);
+	io_on("mem=8M,mmio=doorbell", false, true, 9, 50);
+	io_on("mem=8M,mmio=trap", false, true, 9, 50);
 }
 
 static void io_file(void **state)
@@ -622,6 +624,44 @@ static void many_queues(void **state)
 		assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
 	}
 	client_free(cl);
+}
+
+/* What a queue has in progress completes before its deletion does; then it can be made again. */
+static void delete_busy(void **state)
+{
+	struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_DELETE_SQ, .cdw10 = le32_make(1) };
+	char options[128];
+	struct client *cl;
+
+	make_image(MIB(8));
+	snprintf(options, sizeof(options), "disk=%s", image_path);
+	cl = open_client(options, false);
+	assert_true(client_enable(cl, 32));
+	for (unsigned round = 0; round < 20; round++) {
+		struct nvmed_cqe cqe;
+		unsigned done = 0;
+
+		assert_int_equal(client_create_queue(cl, 1, 64), 0);
+		for (unsigned i = 0; i < 50; i++)
+			client_queue_cmd(cl, 1,
+					 rw_cmd(i & 1 ? NVMED_IO_WRITE : NVMED_IO_FLUSH, i, 8, DATA,
+						DATA + 4096));
+		client_ring(cl, 1);
+		cmd.opcode = NVMED_ADMIN_DELETE_SQ;
+		assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+		cmd.opcode = NVMED_ADMIN_DELETE_CQ;
+		assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+		while (client_poll(cl, 1, &cqe)) {
+			assert_int_equal(le16_get(cqe.status) >> 1, 0);
+			done++;
+		}
+		assert_true(done <= 50);
+		memset(client_ptr(cl, cl->q[1].cq), 0xee, 64 * 16);
+		sched_yield();
+		assert_int_equal(*(uint8_t *)client_ptr(cl, cl->q[1].cq), 0xee);
+	}
+	client_free(cl);
+	unlink(image_path);
 }
 
 /* ------------------------------------------------------------------ events, errors, resets */
@@ -978,10 +1018,11 @@ int main(void)
 		cmocka_unit_test(io_copied),   cmocka_unit_test(statuses_admin),
 		cmocka_unit_test(statuses_io), cmocka_unit_test(zeroes),
 		cmocka_unit_test(queue_full),  cmocka_unit_test(many_queues),
-		cmocka_unit_test(events),      cmocka_unit_test(fatal),
-		cmocka_unit_test(shutdown),    cmocka_unit_test(resets),
-		cmocka_unit_test(intx),	       cmocka_unit_test(features),
-		cmocka_unit_test(bad_options), cmocka_unit_test(flush),
+		cmocka_unit_test(delete_busy), cmocka_unit_test(events),
+		cmocka_unit_test(fatal),       cmocka_unit_test(shutdown),
+		cmocka_unit_test(resets),      cmocka_unit_test(intx),
+		cmocka_unit_test(features),    cmocka_unit_test(bad_options),
+		cmocka_unit_test(flush),
 	};
 
 	return cmocka_run_group_tests_name("nvme", tests, NULL, NULL);

@@ -219,6 +219,8 @@ uint16_t nvmed_get_features(struct nvmed_req *req, struct nvmed_scratch *s)
 		value = features[fid].def;
 		if (fid == F_QUEUES)
 			status = get_queues(req, &value);
+		if (fid == F_TEMPERATURE && threshold_index(le32_get(req->cmd.cdw11), false) == 1)
+			value = 0; /* "under" never warns */
 		break;
 	case SELECT_CAPABILITIES:
 		value = BIT(2) | (features[fid].per_namespace ? BIT(1) : 0); /* changeable */

@@ -100,7 +100,7 @@ struct nvmed_disk {
 	bool readonly;
 	bool slow;	 /* operations may wait for a medium */
 	uint8_t *memory; /* the bytes themselves, for a memory disk */
-	uint64_t id;	 /* tells disks apart; the same in every run for the same file */
+	uint64_t id;	 /* of the file: device and inode number; 0 for memory */
 };
 
 /* "disk=FILE"; takes the lock on the image. Errors say cause and remedy in @err. */

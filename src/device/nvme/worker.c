@@ -57,8 +57,9 @@ bool nvmed_step(struct nvmed_ctrl *c, bool slow_scan)
 		work |= nvmed_queue_run(c);
 		work |= nvmed_event_pump(c);
 		work |= nvmed_cq_flush_all(c);
-		/* Before it sleeps the pin must tell the truth; heads may have moved. */
-		if (work || atomic_exchange(&c->intm_noted, false))
+		/* Before it sleeps the pin must tell the truth: heads, masks and the kind of
+		 * interrupt in use may have changed. */
+		if (work || slow_scan || atomic_exchange(&c->intm_noted, false))
 			nvmed_irq_update(c);
 	}
 	return work;
