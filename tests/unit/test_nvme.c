@@ -364,66 +364,64 @@ static void io_copied(void **state)
 		.raw = (v)                                                                         \
 	}
 
+static const struct {
+	struct nvmed_sqe cmd;
+	uint16_t status;
+} admin_errors[] = {
+	{ CMD(0x7f), NVMED_INVALID_OPCODE | DNR },
+	{ CMD(0x06, .flags = 1, .cdw10 = L32(1)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x06, .flags = 0x40, .cdw10 = L32(1)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x06, .cdw10 = L32(0x55)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x06, .nsid = L32(2), .cdw10 = L32(0)), NVMED_INVALID_NAMESPACE | DNR },
+	{ CMD(0x06, .nsid = L32(~0u), .cdw10 = L32(2)), NVMED_INVALID_NAMESPACE | DNR },
+	{ CMD(0x06, .cdw10 = L32(1), .prp1 = L64(DATA + 1)), NVMED_INVALID_PRP_OFFSET | DNR },
+	{ CMD(0x06, .cdw10 = L32(1), .prp1 = L64(DATA + 8), .prp2 = L64(DATA + 4100)),
+	  NVMED_INVALID_PRP_OFFSET | DNR },
+	{ CMD(0x06, .cdw10 = L32(1), .prp1 = L64(UNMAPPED)), NVMED_DATA_TRANSFER_ERROR },
+	{ CMD(0x02, .cdw10 = L32(0x70)), NVMED_INVALID_LOG_PAGE | DNR },
+	{ CMD(0x02, .cdw10 = L32(2), .nsid = L32(1)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x02, .cdw10 = L32(2), .cdw12 = L32(512)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x02, .cdw10 = L32(2), .cdw12 = L32(2)), NVMED_INVALID_FIELD | DNR },
+	/* create completion queue: id, size, flags, address, vector */
+	{ CMD(0x05, .cdw10 = L32(0xf0000), .cdw11 = L32(1)), NVMED_INVALID_QUEUE_ID | DNR },
+	{ CMD(0x05, .cdw10 = L32(0xf0011), .cdw11 = L32(1)), NVMED_INVALID_QUEUE_ID | DNR },
+	{ CMD(0x05, .cdw10 = L32(2), .cdw11 = L32(1)), NVMED_INVALID_QUEUE_SIZE | DNR },
+	{ CMD(0x05, .cdw10 = L32(0x4000002), .cdw11 = L32(1)), NVMED_INVALID_QUEUE_SIZE | DNR },
+	{ CMD(0x05, .cdw10 = L32(0xf0002)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x05, .cdw10 = L32(0xf0002), .cdw11 = L32(1), .prp1 = L64(DATA + 16)),
+	  NVMED_INVALID_PRP_OFFSET | DNR },
+	{ CMD(0x05, .cdw10 = L32(0xf0002), .cdw11 = L32(17 << 16 | 1)),
+	  NVMED_INVALID_VECTOR | DNR },
+	{ CMD(0x05, .cdw10 = L32(0xf0001), .cdw11 = L32(1)),
+	  NVMED_INVALID_QUEUE_ID | DNR }, /* exists */
+	/* create submission queue */
+	{ CMD(0x01, .cdw10 = L32(0xf0002), .cdw11 = L32(1)), NVMED_INVALID_QUEUE_ID | DNR },
+	{ CMD(0x01, .cdw10 = L32(0xf0002), .cdw11 = L32(5 << 16 | 1)), NVMED_CQ_INVALID | DNR },
+	{ CMD(0x01, .cdw10 = L32(0xf0001), .cdw11 = L32(1 << 16 | 1)),
+	  NVMED_INVALID_QUEUE_ID | DNR },
+	/* delete */
+	{ CMD(0x00, .cdw10 = L32(0)), NVMED_INVALID_QUEUE_ID | DNR },
+	{ CMD(0x00, .cdw10 = L32(5)), NVMED_INVALID_QUEUE_ID | DNR },
+	{ CMD(0x04, .cdw10 = L32(5)), NVMED_INVALID_QUEUE_ID | DNR },
+	{ CMD(0x04, .cdw10 = L32(1)), NVMED_INVALID_QUEUE_DELETION | DNR },
+	/* features */
+	{ CMD(0x09, .cdw10 = L32(0x00)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x09, .cdw10 = L32(0x7f)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x09, .cdw10 = L32(0x80000006)), NVMED_FEATURE_NOT_SAVEABLE | DNR },
+	{ CMD(0x09, .cdw10 = L32(7), .cdw11 = L32(0xffff)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x09, .cdw10 = L32(7), .cdw11 = L32(1)), NVMED_COMMAND_SEQUENCE | DNR },
+	{ CMD(0x09, .cdw10 = L32(2), .cdw11 = L32(3)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x09, .cdw10 = L32(5), .cdw11 = L32(0x10000)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x09, .cdw10 = L32(9), .cdw11 = L32(17)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x09, .nsid = L32(7), .cdw10 = L32(6)), NVMED_INVALID_NAMESPACE | DNR },
+	{ CMD(0x0a, .cdw10 = L32(0x7f)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x0a, .cdw10 = L32(0x406)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x08, .cdw10 = L32(9)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x08, .cdw10 = L32(0x50001)), NVMED_OK },
+};
+
 static void statuses_admin(void **state)
 {
-	static const struct {
-		struct nvmed_sqe cmd;
-		uint16_t status;
-	} t[] = {
-		{ CMD(0x7f), NVMED_INVALID_OPCODE | DNR },
-		{ CMD(0x06, .flags = 1, .cdw10 = L32(1)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x06, .flags = 0x40, .cdw10 = L32(1)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x06, .cdw10 = L32(0x55)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x06, .nsid = L32(2), .cdw10 = L32(0)), NVMED_INVALID_NAMESPACE | DNR },
-		{ CMD(0x06, .nsid = L32(~0u), .cdw10 = L32(2)), NVMED_INVALID_NAMESPACE | DNR },
-		{ CMD(0x06, .cdw10 = L32(1), .prp1 = L64(DATA + 1)),
-		  NVMED_INVALID_PRP_OFFSET | DNR },
-		{ CMD(0x06, .cdw10 = L32(1), .prp1 = L64(DATA + 8), .prp2 = L64(DATA + 4100)),
-		  NVMED_INVALID_PRP_OFFSET | DNR },
-		{ CMD(0x06, .cdw10 = L32(1), .prp1 = L64(UNMAPPED)), NVMED_DATA_TRANSFER_ERROR },
-		{ CMD(0x02, .cdw10 = L32(0x70)), NVMED_INVALID_LOG_PAGE | DNR },
-		{ CMD(0x02, .cdw10 = L32(2), .nsid = L32(1)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x02, .cdw10 = L32(2), .cdw12 = L32(512)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x02, .cdw10 = L32(2), .cdw12 = L32(2)), NVMED_INVALID_FIELD | DNR },
-		/* create completion queue: id, size, flags, address, vector */
-		{ CMD(0x05, .cdw10 = L32(0xf0000), .cdw11 = L32(1)), NVMED_INVALID_QUEUE_ID | DNR },
-		{ CMD(0x05, .cdw10 = L32(0xf0011), .cdw11 = L32(1)), NVMED_INVALID_QUEUE_ID | DNR },
-		{ CMD(0x05, .cdw10 = L32(2), .cdw11 = L32(1)), NVMED_INVALID_QUEUE_SIZE | DNR },
-		{ CMD(0x05, .cdw10 = L32(0x4000002), .cdw11 = L32(1)),
-		  NVMED_INVALID_QUEUE_SIZE | DNR },
-		{ CMD(0x05, .cdw10 = L32(0xf0002)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x05, .cdw10 = L32(0xf0002), .cdw11 = L32(1), .prp1 = L64(DATA + 16)),
-		  NVMED_INVALID_PRP_OFFSET | DNR },
-		{ CMD(0x05, .cdw10 = L32(0xf0002), .cdw11 = L32(17 << 16 | 1)),
-		  NVMED_INVALID_VECTOR | DNR },
-		{ CMD(0x05, .cdw10 = L32(0xf0001), .cdw11 = L32(1)),
-		  NVMED_INVALID_QUEUE_ID | DNR }, /* exists */
-		/* create submission queue */
-		{ CMD(0x01, .cdw10 = L32(0xf0002), .cdw11 = L32(1)), NVMED_INVALID_QUEUE_ID | DNR },
-		{ CMD(0x01, .cdw10 = L32(0xf0002), .cdw11 = L32(5 << 16 | 1)),
-		  NVMED_CQ_INVALID | DNR },
-		{ CMD(0x01, .cdw10 = L32(0xf0001), .cdw11 = L32(1 << 16 | 1)),
-		  NVMED_INVALID_QUEUE_ID | DNR },
-		/* delete */
-		{ CMD(0x00, .cdw10 = L32(0)), NVMED_INVALID_QUEUE_ID | DNR },
-		{ CMD(0x00, .cdw10 = L32(5)), NVMED_INVALID_QUEUE_ID | DNR },
-		{ CMD(0x04, .cdw10 = L32(5)), NVMED_INVALID_QUEUE_ID | DNR },
-		{ CMD(0x04, .cdw10 = L32(1)), NVMED_INVALID_QUEUE_DELETION | DNR },
-		/* features */
-		{ CMD(0x09, .cdw10 = L32(0x00)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x09, .cdw10 = L32(0x7f)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x09, .cdw10 = L32(0x80000006)), NVMED_FEATURE_NOT_SAVEABLE | DNR },
-		{ CMD(0x09, .cdw10 = L32(7), .cdw11 = L32(0xffff)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x09, .cdw10 = L32(7), .cdw11 = L32(1)), NVMED_COMMAND_SEQUENCE | DNR },
-		{ CMD(0x09, .cdw10 = L32(2), .cdw11 = L32(3)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x09, .cdw10 = L32(5), .cdw11 = L32(0x10000)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x09, .cdw10 = L32(9), .cdw11 = L32(17)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x09, .nsid = L32(7), .cdw10 = L32(6)), NVMED_INVALID_NAMESPACE | DNR },
-		{ CMD(0x0a, .cdw10 = L32(0x7f)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x0a, .cdw10 = L32(0x406)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x08, .cdw10 = L32(9)), NVMED_INVALID_FIELD | DNR },
-		{ CMD(0x08, .cdw10 = L32(0x50001)), NVMED_OK },
-	};
 	struct client *cl = open_client("mem=8M", true);
 	struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_GET_LOG,
 				 .prp1 = le64_make(DATA),
@@ -432,15 +430,15 @@ static void statuses_admin(void **state)
 
 	assert_true(client_enable(cl, 32));
 	assert_int_equal(client_create_queue(cl, 1, 64), 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
-		uint16_t status = client_do(cl, 0, t[i].cmd, NULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(admin_errors); i++) {
+		uint16_t status = client_do(cl, 0, admin_errors[i].cmd, NULL);
 
-		if (status != t[i].status)
-			fail_msg("row %u: status %x, not %x", i, status, t[i].status);
+		if (status != admin_errors[i].status)
+			fail_msg("row %u: status %x, not %x", i, status, admin_errors[i].status);
 	}
 	/* Each error left an entry; the newest is first. */
 	assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
-	assert_int_equal(le64_get(log[0].count), ARRAY_SIZE(t) - 1);
+	assert_int_equal(le64_get(log[0].count), ARRAY_SIZE(admin_errors) - 1);
 	assert_int_equal(le16_get(log[0].status) >> 1 & 0x7ff, NVMED_INVALID_FIELD);
 	assert_int_equal(le16_get(log[0].location), offsetof(struct nvmed_sqe, cdw10));
 	client_free(cl);
