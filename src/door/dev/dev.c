@@ -99,6 +99,7 @@ void door_dev_free(struct door_dev *d)
 	atomic_store(&d->closing, true);
 	notify_stop(d);
 	handles_close_all(d);
+	lifelines_stop(d); /* the watcher ends the connection, where one was started */
 	fuse_pool_stop(d);
 	close_fd(&d->fuse_fd);
 	handles_free(d);
@@ -107,7 +108,6 @@ void door_dev_free(struct door_dev *d)
 	close_fd(&d->helper_event);
 	close_fd(&d->sharer_event);
 	close_fd(&d->notify_event);
-	lifelines_stop(d);
 	for (i = 0; i < d->n_funcs; i++)
 		pthread_mutex_destroy(&d->funcs[i].lock);
 	free(d->funcs);
@@ -268,6 +268,8 @@ int door_dev_start(struct pcim *pci, struct vfio *vfio, char *const argv[], stru
 		r = door_new(pci, vfio, &d);
 	if (!r)
 		r = lifelines_start(d);
+	if (r == -EPERM) /* they unshare too; who may not do that makes no namespaces either */
+		explain_userns(err, r);
 	if (!r)
 		r = launch(d, argv, err);
 	if (r) {

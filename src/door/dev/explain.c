@@ -123,17 +123,17 @@ int explain_userns(struct door_error *err, int errnum)
 
 int explain_mount(struct door_error *err, int errnum, const char *what, bool userns)
 {
-	if (userns && (errnum == -EPERM || errnum == -EACCES)) {
-		if (sysctl_value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) == 1)
-			return explain_userns(err, errnum);
+	if (userns &&
+	    sysctl_value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) == 1)
+		return explain_userns(err, errnum);
+	if (errnum == -EPERM || errnum == -EACCES)
 		return explain_text(
 			err, errnum,
-			"may not mount %s, not even in a user namespace: a container or a "
-			"security module forbids it. Start the container with "
-			"'--security-opt seccomp=unconfined --security-opt "
-			"apparmor=unconfined --security-opt systempaths=unconfined'",
-			what);
-	}
+			"may not mount %s%s: a container or a security module forbids it. "
+			"Start the container with '--security-opt seccomp=unconfined "
+			"--security-opt apparmor=unconfined --security-opt "
+			"systempaths=unconfined'",
+			what, userns ? ", not even in a user namespace" : "");
 	return explain_text(err, errnum, "cannot mount %s: %s%s", what, strerror(-errnum),
 			    errnum == -ENOSPC ? " (raise the sysctl fs.mount-max)" : "");
 }
@@ -146,13 +146,10 @@ int explain_seccomp(struct door_error *err, int errnum)
 			"another program answers seccomp notifications here (an outer "
 			"'uvfio run', or a container manager): there can be one only. Run "
 			"outside of it");
-	if (errnum == -EINVAL || errnum == -ENOSYS)
-		return explain_text(err, errnum,
-				    "the kernel has no seccomp filters with user notification "
-				    "(CONFIG_SECCOMP_FILTER)");
 	return explain_text(
 		err, errnum,
-		"cannot install the seccomp filter: %s. In a container, start that with "
-		"'--security-opt seccomp=unconfined'",
+		"cannot install a seccomp filter with user notification: %s. A container "
+		"may forbid it (start that with '--security-opt seccomp=unconfined'), or "
+		"the kernel has none (CONFIG_SECCOMP_FILTER)",
 		strerror(-errnum));
 }

@@ -460,8 +460,9 @@ int fuse_pool_start(struct door_dev *d)
 }
 
 /*
- * Ends the threads. A reader is woken by a request, so make some: each reader that gets one ends,
- * and the last one closes the connection, which answers what nobody read.
+ * Ends the threads. If the connection is over they find out by themselves; if it is not (nobody had
+ * the right to end it), a reader is woken by a request, so make some: each reader that gets one
+ * ends, and the last one closes the connection, which answers what nobody read.
  */
 void fuse_pool_stop(struct door_dev *d)
 {

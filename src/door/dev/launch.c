@@ -150,7 +150,7 @@ static void make_namespaces(struct launch *l)
 	}
 	/* Mounts of the host still arrive; none of ours leaves. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
-		fail(l, explain_mount(&err, -errno, "anything", l->userns), &err);
+		fail(l, explain_mount(&err, -errno, "file systems", l->userns), &err);
 }
 
 /* ------------------------------------------------------------------ the file system */
@@ -314,8 +314,10 @@ void launch_child(struct launch *l)
 	if (fdpass_recv(l->sock, NULL, &n, &go, 1, &got) || got != 1)
 		_exit(127);
 
-	/* Yama: we are the command's parent, which suffices; this names us for its children too
-	 * where they ask for nothing else. Kernels without Yama do not know it. */
+	/* With Yama a process may look into its descendants' memory only, and the command's
+	 * children stop being ours when the command ends before them. Naming the process lets it
+	 * look into this one whatever becomes of the relation. Kernels without Yama do not know it.
+	 */
 	prctl(PR_SET_PTRACER, l->parent, 0, 0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != l->parent)
