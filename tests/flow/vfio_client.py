@@ -36,7 +36,7 @@ def do_open():
     os.close(fd)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory[-1]))
     fcntl.ioctl(container, MAP_DMA, struct.pack("IIQQQ", 32, 3, address, IOVA, SIZE))
-    fds.insert(0, fcntl.ioctl(group, GET_DEVICE_FD, bdf.encode() + b"\0"))
+    fds.insert(0, fcntl.ioctl(group, GET_DEVICE_FD, bytearray(bdf.encode() + b"\0")))
     enable()
     return "ok"
 
