@@ -16,6 +16,8 @@
 
 #include "cli/priv.h"
 
+/* A machine that was stopped, with Ctrl-Z for example, must not stop its watchers. */
+#define PATIENCE_S 5
 /* A reply holds at most a page of mappings, far below this. */
 #define REPLY_MAX MIB(16)
 
@@ -66,6 +68,7 @@ int client_dir_open(const char *path, bool create, int *out)
 
 int client_connect(int dir_fd, const char *name, int *out)
 {
+	struct timeval patience = { .tv_sec = PATIENCE_S };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	AUTO_CLOSE int fd = -1;
 	AUTO_CLOSE int file = -1;
@@ -76,7 +79,9 @@ int client_connect(int dir_fd, const char *name, int *out)
 		return -errno;
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", file);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
+	    connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
 		return -errno;
 	*out = fd_steal(&fd);
 	return 0;
@@ -101,7 +106,8 @@ static int list_add(struct client_list *list, int fd, const char *dir, const cha
 	return 0;
 }
 
-static int find_in(const char *path, struct client_list *list)
+/* *@used: the directory is one where machines of ours put their sockets. */
+static int find_in(const char *path, struct client_list *list, bool *used)
 {
 	struct dirent *e;
 	int fd, ret;
@@ -110,6 +116,7 @@ static int find_in(const char *path, struct client_list *list)
 	ret = client_dir_open(path, false, &fd);
 	if (ret)
 		return 0; /* not there, or not ours: no machine of ours in it */
+	*used = true;
 	dir = fdopendir(fd);
 	if (!dir) {
 		close(fd);
@@ -134,6 +141,7 @@ static int find_in(const char *path, struct client_list *list)
 int client_find(const struct cli_command *cmd, const char *socket, struct client_list *list)
 {
 	char dirs[CLIENT_DIRS][256];
+	bool used = false;
 	unsigned n;
 	int ret = 0;
 
@@ -148,8 +156,9 @@ int client_find(const struct cli_command *cmd, const char *socket, struct client
 		ret = list_add(list, fd, "", socket);
 	} else {
 		n = client_dirs(dirs);
-		for (unsigned i = 0; i < n && !ret; i++)
-			ret = find_in(dirs[i], list);
+		/* The first that can be used, as machines do. */
+		for (unsigned i = 0; i < n && !ret && !used; i++)
+			ret = find_in(dirs[i], list, &used);
 	}
 	if (ret)
 		return cli_fail(cmd, CLI_FAILED, "%s", strerror(-ret));
@@ -258,6 +267,9 @@ int client_ask(const struct cli_command *cmd, struct client *c, json_t *request,
 	if (ret == -EPIPE || ret == -ECONNRESET)
 		return cli_fail(cmd, CLI_FAILED, "%s: the machine has ended, or is another user's",
 				c->path);
+	if (ret == -EAGAIN)
+		return cli_fail(cmd, CLI_FAILED, "%s: the machine does not answer (is it stopped?)",
+				c->path);
 	if (ret == -EPROTO)
 		return cli_fail(cmd, CLI_FAILED, "%s: that is not a machine of uvfio", c->path);
 	if (ret)
@@ -269,6 +281,13 @@ int client_ask(const struct cli_command *cmd, struct client *c, json_t *request,
 	}
 	*reply = line;
 	return CLI_GO_ON;
+}
+
+void client_wait(struct client *c)
+{
+	struct timeval forever = { 0 };
+
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever));
 }
 
 /* ------------------------------------------------------------------ replies */

@@ -86,6 +86,7 @@ static int follow(const struct cli_command *self, struct client *c, bool json)
 	if (status != CLI_GO_ON)
 		return status;
 	json_decref(line);
+	client_wait(c);
 	while (!(ret = client_next(c, &line))) {
 		print_event(line, json);
 		json_decref(line);

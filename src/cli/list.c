@@ -129,10 +129,12 @@ static int list_run(const struct cli_command *self, int argc, char **argv)
 		status = cli_operands(self, argc, argv, first, 0, 0);
 	if (status == CLI_GO_ON)
 		status = client_find(self, w.socket, &list);
-	for (size_t i = 0; i < list.n && status == CLI_GO_ON; i++)
-		status = list_machine(self, &list.clients[i], w.all, all);
 	if (status == CLI_GO_ON) {
+		/* A machine that fails to answer has said so; the others are shown. */
 		status = CLI_OK;
+		for (size_t i = 0; i < list.n; i++)
+			if (list_machine(self, &list.clients[i], w.all, all) != CLI_GO_ON)
+				status = CLI_FAILED;
 		if (w.json)
 			reply_print(all, false);
 		else if (list.n)

@@ -142,6 +142,8 @@ void client_list_free(struct client_list *list);
  * Returns CLI_GO_ON, or the exit status after it has said what is wrong.
  */
 int client_ask(const struct cli_command *cmd, struct client *c, json_t *request, json_t **reply);
+/* From now on lines may take any time to come. */
+void client_wait(struct client *c);
 /* The next line, as JSON. 0; -EPIPE at the end; another -errno. */
 int client_next(struct client *c, json_t **line);
 
