@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""`make bench`: each figure that matters beside its floor, the ratio, the goal and a verdict.
+
+Never part of `make check`: a figure depends on the machine. Floor and figure of a row are taken in
+one run, in turns, and medians are shown, so that the ratio means something on a busy machine too. A
+goal that is missed is said, and does not make the run fail.
+"""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "tests", "lib"))
+import kernel  # noqa: E402
+from guest import Guest  # noqa: E402
+from ui import Failure, Ui  # noqa: E402
+from user import Place  # noqa: E402
+
+ROOT = kernel.ROOT
+BUILD = os.path.join(ROOT, os.environ.get("BUILD") or "build")
+NVME = "0000:65:00.0"
+TESTDEV = "0000:66:00.0"
+ROUNDS = 3
+
+GUEST = r"""
+nvme_wait >/dev/null; sleep 1
+for b in /sys/block/nvme*; do
+	case "$(cat $b/device/model)" in uvfio*) ours=/dev/${b##*/} ;; QEMU*) theirs=/dev/${b##*/} ;; esac
+done
+i=0
+while [ $i -lt ROUNDS ]; do
+	for qd in 1 32; do
+		guestio bench $ours read $qd 1 | sed "s/@@bench/@@ours-$i-/"
+		guestio bench $theirs read $qd 1 | sed "s/@@bench/@@theirs-$i-/"
+	done
+	i=$((i + 1))
+done
+say measured 0
+read go
+"""
+
+
+class Table:
+    def __init__(self, ui):
+        self.ui = ui
+        self.rows = []
+
+    def add(self, what, figure, floor, ratio, goal, good):
+        self.rows.append((what, figure, floor, ratio, goal,
+                          "" if good is None else "met" if good else "MISSED"))
+
+    def show(self):
+        head = ("what", "figure", "floor or peer", "ratio", "goal", "verdict")
+        rows = [head] + self.rows
+        width = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        self.ui.line()
+        for number, row in enumerate(rows):
+            cells = [cell.ljust(width[0]) if i == 0 else cell.rjust(width[i])
+                     for i, cell in enumerate(row)]
+            self.ui.line("  ".join(cells).rstrip())
+            if number == 0:
+                self.ui.line("  ".join("-" * w for w in width))
+        self.ui.line()
+
+
+def json_rows(text):
+    return {row["row"]: row for row in
+            (json.loads(line) for line in text.splitlines() if line.startswith("{"))}
+
+
+def run_tool(argv, place, prefix):
+    out = subprocess.run([*prefix, *argv], env=dict(os.environ, **place.env), text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    if out.returncode:
+        raise Failure(f"{os.path.basename(argv[0])} failed: {out.stderr.strip()[-500:]}")
+    return json_rows(out.stdout)
+
+
+def bench_door(ui, table, place):
+    """Trapped read and MAP/UNMAP against bare FUSE, client and server on one core, in turns."""
+    tool = place.visible(os.path.join(BUILD, "tests", "bench", "bench_door"))
+    pin = ["taskset", "-c", "0"]
+    ours, floor = [], []
+    for number in range(ROUNDS):
+        floor.append(run_tool([*pin, tool, "floor"], place, place.prefix))
+        ours.append(run_tool([*pin, place.uvfio, "run", "--device", f"testdev,bdf={TESTDEV}", "--",
+                              tool, "client", TESTDEV], place, place.prefix))
+        ui.bar("measure", 100 * (number + 1) / ROUNDS)
+    for row, what, against in (
+            ("read4", "trapped 4-byte region read", "bare FUSE read"),
+            ("map+unmap", "MAP_DMA and UNMAP_DMA, 4 KiB", "two bare FUSE ioctls")):
+        figure = statistics.median(r[row]["value"] for r in ours) / 1000
+        least = statistics.median(r[row]["value"] for r in floor) / 1000
+        table.add(what, f"{figure:.2f} us", f"{least:.2f} us, {against}", f"{figure / least:.2f}",
+                  "at most 1.15", figure / least <= 1.15)
+
+
+IOMMU_ROWS = {
+    "translate_random_1000": "translate a random address, 1000 mappings",
+    "translate_random_1000000": "the same, a million mappings",
+    "read_window_4096": "read 4 KiB of shared client memory",
+    "read_process_4096": "read 4 KiB of private client memory",
+}
+
+
+def bench_iommu(table, place):
+    tool = os.path.join(BUILD, "tests", "bench", "bench_iommu")
+    if not os.path.exists(tool):
+        return
+    for name, row in run_tool([place.visible(tool)], place, place.plain_prefix).items():
+        if name in IOMMU_ROWS:
+            table.add(IOMMU_ROWS[name], f"{row['value']:.1f} {row['unit']}", "", "", "", None)
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+
+
+def idle_cpu(pid, seconds=5):
+    before = cpu_seconds(pid)
+    time.sleep(seconds)
+    return 100 * (cpu_seconds(pid) - before) / seconds
+
+
+def bench_idle(table, place, image):
+    """A machine with one NVMe whose command sleeps."""
+    child = subprocess.Popen([*place.prefix, place.uvfio, "run", "--device",
+                              f"nvme,disk={image},bdf={NVME}", "--", "sleep", "60"],
+                             env=dict(os.environ, **place.env))
+    try:
+        time.sleep(1)
+        rss, cpu = resident_kib(child.pid) / 1024, idle_cpu(child.pid)
+        if child.poll() is not None:
+            raise Failure("uvfio run did not stay")
+    finally:
+        child.terminate()
+        child.wait()
+    table.add("memory of an idle machine, one NVMe", f"{rss:.1f} MiB", "", "", "under 16 MiB",
+              rss < 16)
+    table.add("CPU of an idle machine, one NVMe", f"{cpu:.2f} %", "", "", "under 1 %", cpu < 1)
+
+
+def bench_guest(ui, table, place, image):
+    """One guest with both controllers, each on its copy of the image, measured in turns."""
+    copy = place.path("copy.img")
+    subprocess.run(["cp", image, copy], check=True)
+    place.own(copy)
+    g = Guest(GUEST.replace("ROUNDS", str(ROUNDS)), place, devices=[f"nvme,disk={image},bdf={NVME}"],
+              helpers=[os.path.join(BUILD, "tests", "guest", "guestio")], timeout=180,
+              qemu=["-drive", f"file={copy},format=raw,if=none,id=d,cache=none", "-device",
+                    "nvme,drive=d,serial=peer"])
+    g.start()
+    try:
+        if g.wait_for("measured") is None:
+            raise Failure("the guest ended too early", g.tail())
+        time.sleep(1)
+        cpu = idle_cpu(g.uvfio_pid())
+        g.send("go")
+        g.finish()
+    finally:
+        g.kill()
+
+    def median(who, depth):
+        found = [g.results.get(f"{who}-{n}-{depth}", "0").split()[0] for n in range(ROUNDS)]
+        return statistics.median(float(value) if value[0].isdigit() else 0.0 for value in found)
+
+    for depth in (1, 32):
+        ours, theirs = median("ours", depth), median("theirs", depth)
+        table.add(f"4 KiB random read in the guest, QD{depth}", f"{ours:.0f} IOPS",
+                  f"{theirs:.0f} IOPS, QEMU's NVMe", f"{ours / max(theirs, 1):.2f}", "over 1",
+                  ours > theirs)
+    table.add("CPU of the machine while its guest is idle", f"{cpu:.2f} %", "", "", "under 1 %",
+              cpu < 1)
+
+
+def run(ui, table):
+    ui.step("Debian's cloud kernel for the guest")
+    ui.note(kernel.ensure_kernel(ui)[1])
+    ui.step("Build")
+    if subprocess.run([os.path.join(ROOT, "tools", "build"), BUILD], cwd=ROOT).returncode:
+        raise Failure("the build failed, see above")
+    place = Place(os.path.join(BUILD, "src", "cli", "uvfio"))
+    try:
+        image = place.path("disk.img")
+        with open(image, "wb") as f:
+            f.write(os.urandom(1 << 20) * 64)
+        place.own(image)
+        ui.step("The door against bare FUSE")
+        bench_door(ui, table, place)
+        ui.step("The IOMMU")
+        bench_iommu(table, place)
+        ui.step("An idle machine")
+        bench_idle(table, place, image)
+        ui.step("A guest's disk against QEMU's own NVMe")
+        bench_guest(ui, table, place, image)
+        ui.step("The table")
+        table.show()
+    finally:
+        place.close()
+
+
+def main():
+    ui = Ui("make bench", int(os.environ.get("UVFIO_STEPS", 8)), first=2)
+    table = Table(ui)
+    try:
+        run(ui, table)
+    except Failure as failure:
+        if table.rows:
+            table.show()
+        return ui.verdict(failure)
+    except KeyboardInterrupt:
+        return ui.verdict(Failure("interrupted"))
+    missed = [row[0] for row in table.rows if row[5] == "MISSED"]
+    ui.note(f"goals missed: {', '.join(missed)}" if missed else "every goal is met")
+    return ui.verdict()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
