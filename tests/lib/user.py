@@ -6,6 +6,7 @@ the command runs as nobody, in a private mount namespace where /dev/fuse is open
 is on a stock Debian machine; nothing of the machine itself is changed.
 """
 
+import json
 import os
 import shutil
 import stat
@@ -13,6 +14,7 @@ import subprocess
 import tempfile
 
 import kernel
+from ui import Failure
 
 NOBODY = 65534
 AS_NOBODY = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups",
@@ -113,6 +115,14 @@ class Place:
         """A command of that user beside the running machine (uvfio list, uvfio events)."""
         return subprocess.run([*self.plain_prefix, *argv], env=dict(os.environ, **self.env),
                               text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)
+
+    def faults(self, bdf):
+        """DMA faults of a function, as `uvfio events --json` tells them: an object a line."""
+        out = self.run([self.uvfio, "events", "--json"], timeout=20)
+        if out.returncode:
+            raise Failure("uvfio events failed: " + out.stdout.strip())
+        rows = [json.loads(line) for line in out.stdout.splitlines() if line.startswith("{")]
+        return [row for row in rows if "fault" in row["type"] and row["bdf"] == bdf]
 
     def close(self):
         shutil.rmtree(self.dir, ignore_errors=True)
