@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The dev door with a client of our own (client.c): what it can ask, every way of closing and dying,
+and what happens where the door cannot be opened.
+
+Usage: test_door.py UVFIO CLIENT [--as-root]. Inside `uvfio run` it calls itself with --inside.
+Nothing here depends on time, save for the patience with which a hang is told."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PATIENCE = 60
+BDF = "0000:65:00.0"
+GROUP = "1"
+PYTHON = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
+
+REQUESTS = ("regs", "mmap", "dma", "irq", "errors", "busy")
+CLOSINGS = ("order", "fork", "exec", "threads", "hold exit")
+DEATHS = ("hold", "storm")
+
+
+# ---------------------------------------------------------------- inside of uvfio run
+
+class Inside:
+    """Runs one client after the other against one machine."""
+
+    def __init__(self, client):
+        self.client = client
+        self.server = f"/proc/{os.getppid()}/fd"
+        self.base = self.fds()
+        self.bad = 0
+
+    def fds(self):
+        """Descriptors of the server, but for those by which it remembers the last few clients' memory
+        (/proc/PID/mem and its like; src/iommu/process.c keeps a fixed number of them)."""
+        try:
+            names = os.listdir(self.server)
+        except OSError:
+            return None  # another user's; then there is nothing to count
+        count = 0
+        for name in names:
+            try:
+                target = os.readlink(f"{self.server}/{name}")
+            except OSError:
+                continue
+            count += not target.startswith("/proc/") and "pidfd" not in target
+        return count
+
+    def say(self, good, name, detail=""):
+        self.bad += not good
+        print(f"{'ok' if good else 'not ok'}\t{name}\t{' '.join(str(detail).split())}", flush=True)
+
+    def argv(self, command):
+        name, *rest = command.split()
+        return [self.client, name, BDF, GROUP, *rest]
+
+    def run(self, command):
+        try:
+            out = subprocess.run(self.argv(command), timeout=PATIENCE, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        except subprocess.TimeoutExpired:
+            return "it hangs"
+        return f"status {out.returncode}: {out.stderr}" if out.returncode else ""
+
+    def settled(self, name):
+        """The next client finds everything free at once; the server keeps nothing."""
+        detail = self.run("regs")
+        self.say(not detail, f"{name}: the next client opens at once", detail)
+        end = time.monotonic() + PATIENCE
+        while self.base is not None and self.fds() != self.base and time.monotonic() < end:
+            time.sleep(0.01)
+        self.say(self.fds() == self.base, f"{name}: the server has as many descriptors as before",
+                 f"{self.base}, now {self.fds()}")
+
+    def command(self, command):
+        detail = self.run(command)
+        self.say(not detail, command, detail)
+        self.settled(command)
+
+    def killed(self, command):
+        client = subprocess.Popen(self.argv(command), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, text=True)
+        ready = client.stdout.readline() == "ready\n"
+        client.kill()
+        client.wait()
+        self.say(ready, f"{command}, killed")
+        self.settled(f"{command}, killed")
+
+    def all(self):
+        kept = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+                if int(fd) > 2 and os.path.exists(f"/proc/self/fd/{fd}")]
+        ours = [path for path in kept if "fuse" in path or "seccomp" in path or "pidfd" in path]
+        self.say(not ours, "the command inherits no descriptor of uvfio's", ours)
+        for command in (*REQUESTS, *CLOSINGS):
+            self.command(command)
+        for _ in range(3):
+            for command in DEATHS:
+                self.killed(command)
+        return 1 if self.bad else 0
+
+
+# ---------------------------------------------------------------- outside
+
+class Door:
+    def __init__(self, place, client, tap):
+        self.place = place
+        self.client = place.visible(os.path.realpath(client))
+        self.tap = tap
+        self.env = dict(os.environ, LC_ALL="C", **place.env)
+
+    def popen(self, *command, before=(), stdout=subprocess.PIPE, stderr=subprocess.PIPE):
+        argv = [*self.place.prefix, *before, self.place.uvfio, "run", "-d", f"testdev,bdf={BDF}",
+                "--", *command]
+        return subprocess.Popen(argv, env=self.env, cwd=self.place.dir, stdin=subprocess.DEVNULL,
+                                stdout=stdout, stderr=stderr, text=True)
+
+    def run(self, *command, before=(), patience=PATIENCE):
+        p = self.popen(*command, before=before)
+        try:
+            out, err = p.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            return None, "", "it hangs"
+        return p.returncode, out, err
+
+    def clients(self):
+        script = self.place.visible(os.path.abspath(__file__))
+        status, out, err = self.run(PYTHON, script, "--inside", self.client, patience=PATIENCE * 5)
+        for line in out.splitlines():
+            good, name, detail = (line.split("\t") + ["", ""])[:3]
+            self.tap.ok(good == "ok", name, detail if good != "ok" else "")
+        self.tap.ok(status == 0, "all clients in one run", f"{status} {err}" if status else "")
+
+    def orphan(self):
+        status, _, err = self.run(self.client, "orphan", BDF, GROUP)
+        self.tap.equal(status, 0, "a command that leaves a child with the device behind ends")
+
+    def killed(self, command):
+        """uvfio is killed: nothing hangs, neither it nor the client."""
+        p = self.popen(self.client, command, BDF, GROUP, stderr=subprocess.DEVNULL)
+        ready = p.stdout.readline() == "ready\n"
+        p.send_signal(signal.SIGKILL)
+        try:
+            p.wait(timeout=PATIENCE)
+            ended = True
+        except subprocess.TimeoutExpired:
+            ended = False
+        self.tap.ok(ready and ended, f"uvfio killed while a client is in {command}: it ends")
+        # The command holds the pipe; it was asked to end.
+        gone = bool(select.select([p.stdout], [], [], PATIENCE)[0])
+        self.tap.ok(gone and not p.stdout.read(), f"and the client of {command} with it")
+
+    def refuses(self, name, words, *command, before=()):
+        status, _, err = self.run(*(command or ("true",)), before=before)
+        good = status == 125 and all(w in err for w in words) and err.count("\n") == 1
+        self.tap.ok(good, f"refused, with the remedy: {name}", "" if good else f"{status} {err}")
+
+    def refusals(self):
+        in_userns = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+        self.refuses("inside another run", ("already inside",), self.place.uvfio, "run", "-d",
+                     "testdev", "--", "true")
+        if subprocess.run([*self.place.prefix, *in_userns, "true"], env=self.env,
+                          stderr=subprocess.DEVNULL).returncode:
+            return
+        self.refuses("/dev/fuse is something else", ("/dev/fuse", "--device /dev/fuse"),
+                     before=(*in_userns, 'mount --bind /dev/null /dev/fuse && exec "$@"', "sh"))
+        self.refuses("/dev/fuse is missing", ("/dev/fuse is missing", "modprobe fuse"),
+                     before=(*in_userns, 'mount -t tmpfs none /dev && exec "$@"', "sh"))
+        self.refuses("no user namespaces left", ("user.max_user_namespaces",),
+                     before=(*in_userns, "echo 0 > /proc/sys/user/max_user_namespaces && exec "
+                             'setpriv --bounding-set=-all --inh-caps=-all "$@"', "sh"))
+
+    def not_run(self):
+        self.tap.equal(self.run("/nonexistent/x")[0], 127, "a command that does not exist: 127")
+        self.tap.equal(self.run("/etc/passwd")[0], 126, "one that is no program: 126")
+
+
+def outside():
+    sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+    from tap import Tap, place_of
+
+    class Args:
+        uvfio = sys.argv[1]
+        as_root = "--as-root" in sys.argv
+
+    place = place_of(Args())
+    tap = Tap()
+    try:
+        door = Door(place, sys.argv[2], tap)
+        door.clients()
+        door.orphan()
+        for command in DEATHS:
+            door.killed(command)
+        door.refusals()
+        door.not_run()
+    finally:
+        place.close()
+    return tap.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(Inside(sys.argv[2]).all() if sys.argv[1] == "--inside" else outside())
