@@ -4,9 +4,9 @@
  * may map.
  *
  * A trapped access of any length is cut into naturally aligned pieces. Each goes where its page
- * says: the MSI-X table and PBA are pci's own, RAM pages are memory, all else is the model's hook,
- * which runs with the register lock held. Whether the function decodes at all (command register,
- * power state) is looked at once per access, without a lock.
+ * says: the MSI-X table and PBA are pci's own, RAM pages are memory, all else is the BAR's register
+ * table or else the model's hook, which run with the register lock held. Whether the function
+ * decodes at all (command register, power state) is looked at once per access, without a lock.
  *
  * The images of a function's BARs lie one after the other in one sparse memfd, so that a door can
  * serve a client's page faults from it; see pcif_bar_set_image() for the mapping a model uses.
@@ -138,13 +138,17 @@ void *pcif_bar_image(struct pcif *f, unsigned bar)
 
 /**
  * pcif_bar_set_image() - @image is borrowed until replaced; see the header. Nothing happens for a
- * BAR that has no image.
+ * BAR that has no image. Under the register lock, so that whoever publishes a value meanwhile has
+ * either image whole: when this returns, the old one may be unmapped.
  */
 void pcif_bar_set_image(struct pcif *f, unsigned bar, void *image)
 {
-	if (bar < PCIF_NUM_BARS && f->image[bar].own)
-		atomic_store_explicit(&f->image[bar].now, image ? image : f->image[bar].own,
-				      memory_order_release);
+	if (bar >= PCIF_NUM_BARS || !f->image[bar].own)
+		return;
+	pcif_lock(f);
+	atomic_store_explicit(&f->image[bar].now, image ? image : f->image[bar].own,
+			      memory_order_release);
+	pcif_unlock(f);
 }
 
 /**
@@ -181,11 +185,28 @@ void pcif_set_shared(struct pcif *f, bool on)
 {
 	pthread_mutex_lock(&f->shared);
 	if (atomic_load(&f->shared_on) != on) {
-		atomic_store(&f->shared_on, on);
+		scan_set_shared(f, on);
 		if (f->model->shared)
 			f->model->shared(f->state, on);
 	}
 	pthread_mutex_unlock(&f->shared);
+}
+
+/**
+ * pcif_bar_clear() - zeros in all RAM pages of @bar; for a model's reset(). Memory that nobody has
+ * touched becomes allocated by it.
+ */
+void pcif_bar_clear(struct pcif *f, unsigned bar)
+{
+	static const uint8_t zeros[UVF_PAGE_SIZE];
+	uint8_t *image = pcif_bar_image(f, bar);
+
+	if (!image)
+		return;
+	/* Guarded: the image may be a client's mapping, which goes when its connection does. */
+	for (uint64_t at = 0; at < f->desc.bars[bar].size; at += UVF_PAGE_SIZE)
+		if (pcif_bar_policy(f, bar, at) == PCIF_PAGE_RAM)
+			(void)guard_copy(image + at, zeros, UVF_PAGE_SIZE);
 }
 
 /* ------------------------------------------------------------------ trapped access */
@@ -253,9 +274,39 @@ static void msix_write(struct pcif *f, uint64_t offset, unsigned size, uint64_t 
 		       (uint32_t)size_mask(size) << shift);
 }
 
+static bool decodes(struct pcif *f, unsigned bar)
+{
+	bool io = f->desc.bars[bar].type == PCIF_BAR_IO;
+
+	return atomic_load(&f->gate) & (io ? GATE_IO : GATE_MEM);
+}
+
+/* What the function itself answers, under its lock. -EIO: see bar_access(). */
+static int access_function(struct pcif *f, unsigned bar, uint64_t offset, unsigned size,
+			   uint64_t *v, bool write)
+{
+	struct pcif_regs *regs = f->regs[bar];
+	int rc = 0;
+
+	pcif_lock(f);
+	/* Again: a reset that began since then waits only for who has the lock already. */
+	if (!decodes(f, bar))
+		rc = -EIO;
+	else if (regs && write)
+		pcif_regs_write(regs, offset, size, *v);
+	else if (regs)
+		*v = pcif_regs_read(regs, offset, size);
+	else if (write && f->model->bar_write)
+		f->model->bar_write(f->state, bar, offset, size, *v);
+	else if (!write && f->model->bar_read)
+		*v = f->model->bar_read(f->state, bar, offset, size);
+	pcif_unlock(f);
+	return rc;
+}
+
 /* One aligned piece. */
-static void access_piece(struct pcif *f, unsigned bar, uint64_t offset, unsigned size, void *buf,
-			 bool write, bool hide_msix)
+static int access_piece(struct pcif *f, unsigned bar, uint64_t offset, unsigned size, void *buf,
+			bool write, bool hide_msix)
 {
 	uint64_t v = 0;
 
@@ -270,17 +321,16 @@ static void access_piece(struct pcif *f, unsigned bar, uint64_t offset, unsigned
 		else
 			v = msix_read(f, offset, size);
 	} else {
-		pthread_mutex_lock(&f->reg);
-		if (write && f->model->bar_write)
-			f->model->bar_write(f->state, bar, offset, size, v);
-		else if (!write && f->model->bar_read)
-			v = f->model->bar_read(f->state, bar, offset, size);
-		pthread_mutex_unlock(&f->reg);
+		int rc = access_function(f, bar, offset, size, &v, write);
+
+		if (rc)
+			return rc;
 	}
 	if (!write) {
 		v = htole64(v);
 		memcpy(buf, &v, size);
 	}
+	return 0;
 }
 
 static unsigned piece_size(uint64_t offset, size_t left, unsigned max)
@@ -304,7 +354,7 @@ static int bar_access(struct pcif *f, unsigned bar, uint64_t offset, uint8_t *bu
 	if (b->type == PCIF_BAR_NONE || offset > b->size || size > b->size - offset)
 		return -EINVAL;
 	io = b->type == PCIF_BAR_IO;
-	if (!(atomic_load(&f->gate) & (io ? GATE_IO : GATE_MEM)))
+	if (!decodes(f, bar))
 		return -EIO;
 	while (size) {
 		size_t n;
@@ -318,7 +368,8 @@ static int bar_access(struct pcif *f, unsigned bar, uint64_t offset, uint8_t *bu
 				return -EIO;
 		} else {
 			n = piece_size(offset, size, io ? 4 : 8);
-			access_piece(f, bar, offset, (unsigned)n, buf, write, hide_msix);
+			if (access_piece(f, bar, offset, (unsigned)n, buf, write, hide_msix))
+				return -EIO;
 		}
 		offset += n;
 		buf += n;

@@ -143,3 +143,43 @@ const char *pcif_param(const struct pcif_params *params, const char *key)
 			return params->list[i].value;
 	return NULL;
 }
+
+int pcif_param_number(const struct pcif_params *params, const char *key, unsigned min, unsigned max,
+		      unsigned *value, struct pcif_reply_error *err)
+{
+	const char *text = pcif_param(params, key);
+	unsigned long n;
+	char *end;
+
+	if (!text)
+		return 0;
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	/* strtoul() would take white space and signs. */
+	if (*text < '0' || *text > '9' || *end || errno || n < min || n > max)
+		return pcif_error(err, -EINVAL, "%s=%s: give a number from %u to %u", key, text,
+				  min, max);
+	*value = (unsigned)n;
+	return 0;
+}
+
+int pcif_param_choice(const struct pcif_params *params, const char *key, const char *const *choices,
+		      unsigned *value, struct pcif_reply_error *err)
+{
+	const char *text = pcif_param(params, key);
+	char all[128] = "";
+
+	if (!text)
+		return 0;
+	for (unsigned i = 0; choices[i]; i++) {
+		size_t used = strlen(all);
+
+		if (!strcmp(text, choices[i])) {
+			*value = i;
+			return 0;
+		}
+		snprintf(all + used, sizeof(all) - used, "%s%s=%s", i ? " or " : "", key,
+			 choices[i]);
+	}
+	return pcif_error(err, -EINVAL, "%s=%s: say %s", key, text, all);
+}

@@ -16,6 +16,7 @@ static void on_fault(void *data, const struct iommu_fault *fault)
 		m->fault_cb(m->fault_data, fault);
 }
 
+/* On failure function_new() frees what was made. */
 static int function_build(struct pcif *f, struct pcif_reply_error *err)
 {
 	int rc = caps_check(&f->desc, err);
@@ -25,18 +26,19 @@ static int function_build(struct pcif *f, struct pcif_reply_error *err)
 	rc = bar_images_new(f);
 	if (rc)
 		return pcif_error(err, rc, "%s: no memory for BARs: %s", f->name, strerror(-rc));
+	rc = tables_new(f, err);
+	if (rc)
+		return rc;
 	rc = irq_init(f);
-	if (rc) {
-		bar_images_free(f);
+	if (rc)
 		return pcif_error(err, rc, "%s: %s", f->name, strerror(-rc));
-	}
 	caps_build(f);
 	pthread_rwlock_wrlock(&f->irq.conn);
 	pthread_mutex_lock(&f->cfg);
 	irq_reset(f);
 	pthread_mutex_unlock(&f->cfg);
 	pthread_rwlock_unlock(&f->irq.conn);
-	f->model->reset(f->state);
+	model_reset(f);
 	return 0;
 }
 
@@ -46,11 +48,13 @@ static void locks_init(struct pcif *f)
 	pthread_mutex_init(&f->reg, NULL);
 	pthread_mutex_init(&f->cfg, NULL);
 	pthread_mutex_init(&f->shared, NULL);
+	scan_init(f);
 }
 
 static void function_fini(struct pcif *f)
 {
 	iommu_port_free(f->port);
+	scan_fini(f);
 	pthread_mutex_destroy(&f->shared);
 	pthread_mutex_destroy(&f->cfg);
 	pthread_mutex_destroy(&f->reg);
@@ -89,21 +93,27 @@ int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *mo
 	return 0;
 
 err_destroy:
+	scan_stop(f);
 	if (model->destroy)
 		model->destroy(f->state);
+	tables_free(f);
+	bar_images_free(f);
 err_fini:
 	function_fini(f);
 	return rc;
 }
 
-/* NULL is fine. The model's threads end first, then nothing uses what is freed after. */
+/* NULL is fine. First the scanner ends, then the model's threads; nothing uses what is freed after.
+ */
 void function_free(struct pcif *f)
 {
 	if (!f)
 		return;
+	scan_stop(f);
 	if (f->model->destroy)
 		f->model->destroy(f->state);
 	irq_fini(f);
+	tables_free(f);
 	bar_images_free(f);
 	function_fini(f);
 }

@@ -11,9 +11,10 @@
  *
  * Locking: each function has one register lock. pci calls a model's bar_read and bar_write hooks
  * under it, one at a time, and reset and shared without it; a model's own threads take it with
- * pcif_lock(). Interrupt and DMA calls may be made from any thread, with or without it. Never wait
- * for a client under it. Where BAR pages are shared with clients, touching one may wait for a
- * thread that serves page faults: that thread must never wait for a register lock.
+ * pcif_lock(). Hooks of register tables run under it as well. Interrupt and DMA calls may be made
+ * from any thread, with or without it. Never wait for a client under it. Where BAR pages are shared
+ * with clients, touching one may wait for a thread that serves page faults: that thread must never
+ * wait for a register lock.
  *
  * A model never calls pcif_config_write(), pcif_reset() or pcif_irq_connect(): these wait for
  * hooks, DMA or sinks that may be its own.
@@ -59,6 +60,8 @@ enum pcif_bar_type { PCIF_BAR_NONE, PCIF_BAR_IO, PCIF_BAR_MEM32, PCIF_BAR_MEM64 
  */
 enum pcif_page { PCIF_PAGE_TRAP, PCIF_PAGE_SHARED, PCIF_PAGE_RAM };
 
+struct pcif_reg;
+
 struct pcif_bar_area {	       /* pages not named are TRAP */
 	uint64_t offset, size; /* multiples of UVF_PAGE_SIZE */
 	enum pcif_page policy;
@@ -70,6 +73,14 @@ struct pcif_bar {
 	uint64_t size; /* power of two; memory at least 4096 */
 	struct pcif_bar_area areas[4];
 	unsigned n_areas;
+	/*
+	 * Registers of this BAR (see "register tables" below), borrowed; NULL: bar_read and
+	 * bar_write are called. With a table pci does what there is to do: answers trapped
+	 * accesses, resets it before reset() is called, and scans what lies on SHARED pages.
+	 */
+	const struct pcif_reg *regs;
+	unsigned n_regs;
+	void *regs_state; /* what the hooks of @regs get; NULL: the model's state */
 };
 
 struct pcif_desc {
@@ -98,6 +109,13 @@ struct pcif_option { /* a key that a --device SPEC may give */
 /* Values given for one device. */
 struct pcif_params;
 const char *pcif_param(const struct pcif_params *params, const char *key); /* NULL: not given */
+struct pcif_reply_error;
+/* A number from @min to @max; one of @choices (ends with NULL), by its place. @value is left alone
+ * where the key is not given. 0, or -EINVAL with @err saying what may be given. */
+int pcif_param_number(const struct pcif_params *params, const char *key, unsigned min, unsigned max,
+		      unsigned *value, struct pcif_reply_error *err);
+int pcif_param_choice(const struct pcif_params *params, const char *key, const char *const *choices,
+		      unsigned *value, struct pcif_reply_error *err);
 
 struct pcif_reply_error { /* a text for the person who wrote the SPEC */
 	char text[256];
@@ -119,8 +137,8 @@ struct pcif_model {
 	void (*destroy)(void *state);
 
 	/*
-	 * Trapped accesses: naturally aligned, @size 1, 2, 4 or 8, inside the BAR. An offset that
-	 * holds nothing reads 0 and drops writes.
+	 * Trapped accesses of BARs without a register table; may be NULL. Naturally aligned, @size
+	 * 1, 2, 4 or 8, inside the BAR. An offset that holds nothing reads 0 and drops writes.
 	 */
 	uint64_t (*bar_read)(void *state, unsigned bar, uint64_t offset, unsigned size);
 	void (*bar_write)(void *state, unsigned bar, uint64_t offset, unsigned size,
@@ -129,13 +147,14 @@ struct pcif_model {
 	/*
 	 * Conventional or function-level reset, bus master already off: every register to its reset
 	 * value, BAR image included, no DMA in flight when it returns. May be called at any moment.
-	 * Called without the register lock.
+	 * Called without the register lock. Tables that the BARs name are at their reset values
+	 * already, and no hook of them runs meanwhile. May be NULL.
 	 */
 	void (*reset)(void *state);
 
 	/*
 	 * A client can now reach SHARED pages by mmap (or no longer can): scan the image, or stop.
-	 * May be NULL. Called without the register lock.
+	 * For models that scan themselves; may be NULL. Called without the register lock.
 	 */
 	void (*shared)(void *state, bool on);
 };
@@ -174,12 +193,15 @@ int pcif_image_load32(const void *p, uint32_t *value);	       /* 0 or -EFAULT; a
 int pcif_image_store32(void *p, uint32_t value);	       /* atomic release */
 int pcif_image_xchg32(void *p, uint32_t value, uint32_t *old); /* atomic */
 int pcif_image_cas32(void *p, uint32_t expected, uint32_t value, bool *done);
+void pcif_bar_clear(struct pcif *f, unsigned bar); /* zeros in all RAM pages */
 
 /* ------------------------------------------------------------------ register tables */
 
 /*
- * Registers as data. A model keeps a struct pcif_regs over a static table; trapped accesses and
- * the scan of a shared page run the same hooks, under the register lock.
+ * Registers as data: a static table, which a BAR names in the description, and nothing else is to
+ * be done (pcif_bar_regs() gives what get and set want). A model that wants to scan in a thread of
+ * its own makes a struct pcif_regs itself. Trapped accesses and the scan of a shared page run the
+ * same hooks, under the register lock.
  *
  * PLAIN: client writes change the writable bits, and the hook is told. By mmap: the scan sees a
  *   value other than the last one known and runs the hook.
@@ -192,6 +214,10 @@ int pcif_image_cas32(void *p, uint32_t expected, uint32_t value, bool *done);
  * A PLAIN write that changes nothing runs no hook. By mmap only a different value can be seen, so
  * registers whose meaning is in the act of writing (w1c, "write the same again") belong on TRAP
  * pages or are mailboxes.
+ *
+ * Order: when a hook runs, each register has what the client stored before the store that the hook
+ * is for, or something newer; and a trapped access comes after every store before it. So a command
+ * finds its arguments in place. Commands of several mailboxes run in order of the table.
  *
  * Locking: all of these are called with the register lock held, save new and free: bar_read and
  * bar_write are; reset() and the model's own threads (which scan) take pcif_lock() first. Hooks run
@@ -216,10 +242,12 @@ struct pcif_reg {
 };
 
 struct pcif_regs;
+struct pcif_regs *pcif_bar_regs(struct pcif *f, unsigned bar); /* NULL: no table; not in create() */
 int pcif_regs_new(struct pcif *f, unsigned bar, const struct pcif_reg *table, unsigned n,
 		  void *state, struct pcif_regs **regs);
 void pcif_regs_free(struct pcif_regs *regs);
 void pcif_regs_reset(struct pcif_regs *regs); /* all to reset values, published to the image */
+uint32_t pcif_regs_accesses(const struct pcif_regs *regs);
 uint64_t pcif_regs_read(struct pcif_regs *regs, uint64_t offset, unsigned size);
 void pcif_regs_write(struct pcif_regs *regs, uint64_t offset, unsigned size, uint64_t value);
 uint32_t pcif_regs_get(struct pcif_regs *regs, unsigned reg, unsigned index);
@@ -227,7 +255,8 @@ uint32_t pcif_regs_get(struct pcif_regs *regs, unsigned reg, unsigned index);
 void pcif_regs_set(struct pcif_regs *regs, unsigned reg, unsigned index, uint32_t value);
 /* Scans the shared image; runs hooks for what clients stored. Returns the number of changes. */
 unsigned pcif_regs_scan(struct pcif_regs *regs);
-/* The same for one array register, elements [first, first+n-1]: for rings of doorbells. */
+/* The same for one array register, elements [first, first+n-1]: for rings of doorbells. Fast, and
+ * without the order: other registers may be older than what the client stored before. */
 unsigned pcif_regs_scan_array(struct pcif_regs *regs, unsigned reg, unsigned first, unsigned n);
 
 /* ------------------------------------------------------------------ the function as a bus sees it

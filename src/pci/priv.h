@@ -88,6 +88,13 @@ struct bar_image {
 	uint64_t offset;     /* in the memfd */
 };
 
+/* Guarded by the register lock; see scan.c. */
+struct scan_state {
+	pthread_t thread;
+	pthread_cond_t wake;
+	bool running, parked, quit;
+};
+
 struct pcif {
 	struct pcim *m;
 	struct pcif *parent;
@@ -111,6 +118,8 @@ struct pcif {
 
 	struct irq_state irq;
 	struct bar_image image[PCIF_NUM_BARS];
+	struct pcif_regs *regs[PCIF_NUM_BARS]; /* of BARs that name a table */
+	struct scan_state scan;
 	int memfd;
 	uint64_t memfd_size;
 	struct iommu_port *port;
@@ -152,6 +161,14 @@ void irq_replay(struct pcif *f, bool intx);
 uint32_t irq_msix_read(struct pcif *f, uint64_t offset);
 void irq_msix_write(struct pcif *f, uint64_t offset, uint32_t value, uint32_t mask);
 bool irq_in_msix(const struct pcif *f, unsigned bar, uint64_t offset);
+/* scan.c */
+void scan_init(struct pcif *f);
+void scan_fini(struct pcif *f);
+void scan_set_shared(struct pcif *f, bool on);
+void scan_stop(struct pcif *f);
+int tables_new(struct pcif *f, struct pcif_reply_error *err);
+void tables_free(struct pcif *f);
+void model_reset(struct pcif *f);
 /* function.c */
 int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
 		 const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,

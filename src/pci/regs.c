@@ -9,9 +9,19 @@
  * image and known agree nobody stored; the register's value is then brought in with a
  * compare-and-swap, so that a store that comes in between stays, and the next scan finds it.
  *
- * The image may raise SIGBUS at any moment. A scan looks at many registers inside one guarded call
- * (its cost is that of saving a few CPU registers), collects what it found, and leaves the guarded
- * call before any hook runs.
+ * Order. A client stores arguments, then a command, and the scan may have passed an argument's
+ * place before that was stored and still meet the command. So a scan looks twice before it runs any
+ * hook:
+ *   1. over everything: takes in values, takes commands out, and marks whose hook is due;
+ *   2. over PLAIN registers again: takes in values; what it finds new is due in the next scan only.
+ * Then come the hooks that 1 marked, PLAIN before MAILBOX. Whatever a client stored before a store
+ * that 1 saw is visible to 2 (the client's order, and 1's acquiring loads and exchanges), so it is
+ * in the table when the hook runs. What 2 itself sees first may have arguments that 2 has passed;
+ * hence its hook waits for another turn. What a client stores after a command, without waiting
+ * until that is done, may count for the command or not: a page of memory does not keep the order.
+ *
+ * The image may raise SIGBUS at any moment. Each look is one guarded call (its cost is that of
+ * saving a few CPU registers), and is over before any hook runs.
  */
 #include <errno.h>
 
@@ -19,14 +29,17 @@
 
 /* Largest offset that a table may describe: the index is a plain array of words. */
 #define REGS_MAX_OFFSET (16u << 20)
-#define SCAN_BATCH 32
+
+/* A hook that a scan owes. */
+enum due { DUE_NOT, DUE_NOW, DUE_NEXT };
 
 struct element {
 	uint32_t offset;
 	uint32_t value;
-	uint32_t known;
+	uint32_t known; /* MAILBOX: the command taken out, while due */
 	uint32_t index;
 	uint16_t reg;
+	uint8_t due;
 	bool shared;
 };
 
@@ -42,7 +55,7 @@ struct pcif_regs {
 	uint32_t *map;	    /* by offset / 4: 1 + element, or 0 */
 	uint32_t map_words; /* entries of map */
 	bool any_shared;
-	unsigned resets; /* a scan stops using what it found before a reset */
+	uint32_t accesses; /* trapped, since the last reset */
 };
 
 static unsigned reg_count(const struct pcif_reg *r)
@@ -183,12 +196,14 @@ void pcif_regs_reset(struct pcif_regs *regs)
 	bool image = pcif_bar_image(regs->f, regs->bar) != NULL;
 
 	regs->any_shared = false;
-	regs->resets++;
+	regs->accesses = 0;
 	for (unsigned i = 0; i < regs->n_elements; i++) {
 		struct element *e = &regs->elements[i];
 		const struct pcif_reg *r = &regs->table[e->reg];
 
 		e->value = e->known = r->reset;
+		/* Also ends a scan of which this is a hook: nothing is due any more. */
+		e->due = DUE_NOT;
 		e->shared = image && e->offset < regs->f->desc.bars[regs->bar].size &&
 			    pcif_bar_policy(regs->f, regs->bar, e->offset) == PCIF_PAGE_SHARED;
 		if (!e->shared)
@@ -199,6 +214,12 @@ void pcif_regs_reset(struct pcif_regs *regs)
 }
 
 /* ------------------------------------------------------------------ writes */
+
+static uint32_t plain_value(const struct pcif_reg *r, uint32_t old, uint32_t value, uint32_t mask)
+{
+	old = (old & ~(r->wmask & mask)) | (value & r->wmask & mask);
+	return old & ~(value & mask & r->w1c);
+}
 
 /* @mask: the bits that the client's access covered. */
 static void write_element(struct pcif_regs *regs, struct element *e, uint32_t value, uint32_t mask)
@@ -214,129 +235,162 @@ static void write_element(struct pcif_regs *regs, struct element *e, uint32_t va
 			r->write(regs->state, e->index, value & mask);
 		return;
 	case PCIF_REG_PLAIN:
-		e->value = (old & ~(r->wmask & mask)) | (value & r->wmask & mask);
-		e->value &= ~(value & mask & r->w1c);
+		e->value = plain_value(r, old, value, mask);
 		publish(regs, e);
-		if (e->value != old && r->write)
+		if ((e->value != old || e->due) && r->write) {
+			e->due = DUE_NOT;
 			r->write(regs->state, e->index, e->value);
+		}
 		return;
 	}
 }
 
 /* ------------------------------------------------------------------ scanning */
 
-struct found {
-	struct element *e;
-	uint32_t value;
-};
-
-struct scan {
+struct look {
 	struct pcif_regs *regs;
 	uint8_t *image;
 	unsigned next, end; /* elements still to look at */
-	struct found found[SCAN_BATCH];
-	unsigned n;
+	bool second;	    /* see the head of the file */
+	unsigned changes;
 };
 
-static void scan_one(struct scan *s, struct element *e)
+static void look_mailbox(struct look *l, struct element *e, uint32_t *p)
 {
-	uint32_t *p = (uint32_t *)(s->image + e->offset);
+	/* One that is due and not run: this is a scan inside a hook. The next stays where it is. */
+	if (l->second || e->due || !__atomic_load_n(p, __ATOMIC_RELAXED))
+		return;
+	e->known = __atomic_exchange_n(p, 0, __ATOMIC_ACQ_REL);
+	if (!e->known)
+		return;
+	e->due = DUE_NOW;
+	l->changes++;
+}
+
+static void look_plain(struct look *l, struct element *e, uint32_t *p)
+{
 	uint32_t seen = __atomic_load_n(p, __ATOMIC_ACQUIRE);
 
-	switch (s->regs->table[e->reg].kind) {
-	case PCIF_REG_STATUS:
-		if (seen != e->value)
-			__atomic_store_n(p, e->value, __ATOMIC_RELEASE);
-		return;
-	case PCIF_REG_MAILBOX:
-		if (seen)
-			seen = __atomic_exchange_n(p, 0, __ATOMIC_ACQ_REL);
-		if (seen)
-			s->found[s->n++] = (struct found){ e, seen };
-		return;
-	case PCIF_REG_PLAIN:
-		if (seen != e->known) {
-			s->found[s->n++] = (struct found){ e, seen };
-		} else if (e->value != e->known &&
-			   __atomic_compare_exchange_n(p, &seen, e->value, false, __ATOMIC_ACQ_REL,
-						       __ATOMIC_ACQUIRE)) {
-			e->known = e->value;
-		}
-		return;
+	if (e->due == DUE_NEXT && !l->second) {
+		e->due = DUE_NOW;
+		l->changes++;
 	}
+	if (seen != e->known) {
+		uint32_t value = plain_value(&l->regs->table[e->reg], e->value, seen, UINT32_MAX);
+
+		e->known = seen;
+		if (value != e->value && !e->due)
+			e->due = l->second ? DUE_NEXT : DUE_NOW;
+		e->value = value;
+		l->changes += !l->second;
+	}
+	if (e->value != e->known && __atomic_compare_exchange_n(p, &seen, e->value, false,
+								__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		e->known = e->value;
 }
 
 /* Runs guarded: touches the image, runs no hook. */
-static void scan_batch(void *data)
+static void look(void *data)
 {
-	struct scan *s = data;
+	struct look *l = data;
 
-	while (s->next < s->end && s->n < SCAN_BATCH) {
-		struct element *e = &s->regs->elements[s->next++];
+	while (l->next < l->end) {
+		struct element *e = &l->regs->elements[l->next++];
+		uint32_t *p = (uint32_t *)(l->image + e->offset);
 
-		if (e->shared)
-			scan_one(s, e);
+		if (!e->shared)
+			continue;
+		switch (l->regs->table[e->reg].kind) {
+		case PCIF_REG_STATUS:
+			if (__atomic_load_n(p, __ATOMIC_RELAXED) != e->value)
+				__atomic_store_n(p, e->value, __ATOMIC_RELEASE);
+			break;
+		case PCIF_REG_MAILBOX:
+			look_mailbox(l, e, p);
+			break;
+		case PCIF_REG_PLAIN:
+			look_plain(l, e, p);
+			break;
+		}
 	}
 }
 
-static unsigned scan_range(struct pcif_regs *regs, unsigned first, unsigned n)
+static unsigned look_range(struct pcif_regs *regs, unsigned first, unsigned n, bool second)
 {
-	struct scan s = { .regs = regs, .next = first, .end = first + n };
-	unsigned changes = 0, resets = regs->resets;
+	struct look l = { .regs = regs, .next = first, .end = first + n, .second = second };
 
-	if (!regs->any_shared)
-		return 0;
-	while (s.next < s.end) {
-		s.n = 0;
-		/* A hook may have led to another image. */
-		s.image = pcif_bar_image(regs->f, regs->bar);
-		if (guard_call(scan_batch, &s))
-			return changes;
-		for (unsigned i = 0; i < s.n; i++) {
-			struct element *e = s.found[i].e;
+	l.image = pcif_bar_image(regs->f, regs->bar);
+	/* Should the image go meanwhile: what was seen before counts. */
+	(void)guard_call(look, &l);
+	return l.changes;
+}
 
-			/* A hook reset the registers: what was stored before is void. */
-			if (regs->resets != resets)
-				return changes + i;
-			if (!is_mailbox(regs, e))
-				e->known = s.found[i].value;
-			write_element(regs, e, s.found[i].value, UINT32_MAX);
-		}
-		changes += s.n;
+/* Runs the hooks of one kind that are due. */
+static void run_due(struct pcif_regs *regs, unsigned first, unsigned n, bool mailboxes)
+{
+	for (unsigned i = first; i < first + n; i++) {
+		struct element *e = &regs->elements[i];
+		const struct pcif_reg *r = &regs->table[e->reg];
+
+		if (e->due != DUE_NOW || is_mailbox(regs, e) != mailboxes)
+			continue;
+		e->due = DUE_NOT;
+		if (r->write)
+			r->write(regs->state, e->index, mailboxes ? e->known : e->value);
 	}
-	return changes;
 }
 
 unsigned pcif_regs_scan(struct pcif_regs *regs)
 {
-	return scan_range(regs, 0, regs->n_elements);
+	unsigned changes;
+
+	if (!regs->any_shared)
+		return 0;
+	changes = look_range(regs, 0, regs->n_elements, false);
+	if (!changes)
+		return 0;
+	(void)look_range(regs, 0, regs->n_elements, true);
+	run_due(regs, 0, regs->n_elements, false);
+	run_due(regs, 0, regs->n_elements, true);
+	return changes;
 }
 
+/**
+ * pcif_regs_scan_array() - looks at these elements and no others, once: their hooks may find that
+ * other registers are older than what the client stored.
+ */
 unsigned pcif_regs_scan_array(struct pcif_regs *regs, unsigned reg, unsigned first, unsigned n)
 {
-	unsigned count;
+	unsigned changes, count;
 
-	if (reg >= regs->n)
+	if (reg >= regs->n || !regs->any_shared)
 		return 0;
 	count = reg_count(&regs->table[reg]);
 	if (first >= count)
 		return 0;
-	return scan_range(regs, regs->first[reg] + first, MIN(n, count - first));
+	n = MIN(n, count - first);
+	first += regs->first[reg];
+	changes = look_range(regs, first, n, false);
+	if (changes)
+		run_due(regs, first, n, regs->table[reg].kind == PCIF_REG_MAILBOX);
+	return changes;
 }
 
 /* ------------------------------------------------------------------ trapped access */
 
-/* The register at @offset, after what clients stored to it before has been taken in; or NULL. */
+/* A trapped access comes after all that the client stored by mmap before it. */
+static void access_begins(struct pcif_regs *regs)
+{
+	regs->accesses++;
+	if (regs->any_shared && atomic_load_explicit(&regs->f->shared_on, memory_order_relaxed))
+		(void)pcif_regs_scan(regs);
+}
+
 static struct element *element_at(struct pcif_regs *regs, uint64_t offset)
 {
-	struct element *e;
-
 	if (offset / 4 >= regs->map_words || !regs->map[offset / 4])
 		return NULL;
-	e = &regs->elements[regs->map[offset / 4] - 1];
-	if (e->shared && atomic_load_explicit(&regs->f->shared_on, memory_order_relaxed))
-		scan_range(regs, (unsigned)(e - regs->elements), 1);
-	return e;
+	return &regs->elements[regs->map[offset / 4] - 1];
 }
 
 static uint32_t read_word(struct pcif_regs *regs, uint64_t offset)
@@ -350,6 +404,14 @@ static uint32_t read_word(struct pcif_regs *regs, uint64_t offset)
 	return e->value;
 }
 
+static void write_word(struct pcif_regs *regs, uint64_t offset, uint32_t value, uint32_t mask)
+{
+	struct element *e = element_at(regs, offset);
+
+	if (e)
+		write_element(regs, e, value, mask);
+}
+
 /**
  * pcif_regs_read() - for a model's bar_read(). Offsets without a register read 0.
  */
@@ -357,6 +419,7 @@ uint64_t pcif_regs_read(struct pcif_regs *regs, uint64_t offset, unsigned size)
 {
 	uint64_t value;
 
+	access_begins(regs);
 	if (size == 8) {
 		value = read_word(regs, offset);
 		return value | (uint64_t)read_word(regs, offset + 4) << 32;
@@ -371,17 +434,21 @@ uint64_t pcif_regs_read(struct pcif_regs *regs, uint64_t offset, unsigned size)
 void pcif_regs_write(struct pcif_regs *regs, uint64_t offset, unsigned size, uint64_t value)
 {
 	unsigned shift = (unsigned)(offset % 4 * 8);
-	struct element *e;
 
+	access_begins(regs);
 	if (size == 8) {
-		pcif_regs_write(regs, offset, 4, value & UINT32_MAX);
-		pcif_regs_write(regs, offset + 4, 4, value >> 32);
+		write_word(regs, offset, (uint32_t)value, UINT32_MAX);
+		write_word(regs, offset + 4, (uint32_t)(value >> 32), UINT32_MAX);
 		return;
 	}
-	e = element_at(regs, offset & ~3ull);
-	if (e)
-		write_element(regs, e, (uint32_t)value << shift,
-			      size >= 4 ? UINT32_MAX : (BIT(8 * size) - 1) << shift);
+	write_word(regs, offset & ~3ull, (uint32_t)value << shift,
+		   size >= 4 ? UINT32_MAX : (BIT(8 * size) - 1) << shift);
+}
+
+/* Trapped reads and writes since the last reset, one that is running included. */
+uint32_t pcif_regs_accesses(const struct pcif_regs *regs)
+{
+	return regs->accesses;
 }
 
 /* ------------------------------------------------------------------ the model's own view */

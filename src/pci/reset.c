@@ -29,7 +29,7 @@ void reset_locked(struct pcif *f)
 	pthread_mutex_lock(&f->reg);
 	pthread_mutex_unlock(&f->reg);
 
-	f->model->reset(f->state);
+	model_reset(f);
 
 	pthread_rwlock_wrlock(&f->irq.conn);
 	pthread_mutex_lock(&f->cfg);
