@@ -121,7 +121,7 @@ static void build_bars(struct config_space *c, const struct pcif_desc *d)
 		case PCIF_BAR_MEM64:
 			add(c, at + 4, 4, 0, (uint32_t)(mask >> 32));
 			type |= PCI_BASE_ADDRESS_MEM_TYPE_64;
-			/* fall through */
+			__attribute__((fallthrough));
 		case PCIF_BAR_MEM32:
 			add(c, at, 4, type, (uint32_t)mask & ~0xfu);
 			break;
