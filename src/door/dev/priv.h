@@ -103,7 +103,7 @@ struct pending {
 	pid_t tid;
 	struct session *session;
 	struct vfio_obj *obj; /* NULL: our own mapping */
-	bool taken;	      /* an open file owns @obj now */
+	atomic_bool taken;    /* an open file owns @obj now; door thread to opener */
 	struct pending *next;
 };
 
@@ -262,7 +262,8 @@ struct door_dev {
 
 	int fuse_fd; /* closed by the last FUSE thread once stopping */
 	int root_fd; /* O_PATH root of our file system */
-	uint32_t dev_major, dev_minor;
+	/* Known only when door threads already serve, and before the first client runs. */
+	_Atomic uint32_t dev_major, dev_minor;
 	atomic_bool closing; /* requests are refused */
 
 	pthread_mutex_t lock;
