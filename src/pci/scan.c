@@ -4,9 +4,10 @@
  * those on SHARED pages.
  *
  * A store by mmap cannot be trapped, so somebody must look. While clients can reach SHARED pages,
- * the thread looks without a rest as long as stores come in, then rests longer and longer, up to a
- * millisecond; an idle function costs well under one percent of a core. While no client can reach
- * them the thread sleeps for good, and a function with no such table has none.
+ * the thread looks without a rest as long as stores come in, then rests longer and longer: soon a
+ * millisecond, and four after about a second without a store, which costs some half percent of a
+ * core at worst. While no client can reach them the thread sleeps for good, and a function with no
+ * such table has none.
  *
  * Everything of it is guarded by the function's register lock, which a scan holds throughout. So
  * who has taken that lock, and then parks the scanner or says that nothing is shared, knows that no
@@ -20,7 +21,8 @@
 #include "priv.h"
 
 #define REST_FIRST_NS 1000
-#define REST_MAX_NS 1000000
+#define REST_SHORT_NS 1000000
+#define REST_MAX_NS 4000000
 
 static bool scan_tables(struct pcif *f)
 {
@@ -30,6 +32,13 @@ static bool scan_tables(struct pcif *f)
 		if (f->regs[i])
 			changes += pcif_regs_scan(f->regs[i]);
 	return changes;
+}
+
+/* A quarter longer each time, and hardly longer once it is a millisecond. */
+static uint64_t longer(uint64_t ns)
+{
+	ns += ns < REST_SHORT_NS ? ns / 4 + REST_FIRST_NS : ns / 256;
+	return MIN(ns, REST_MAX_NS);
 }
 
 /* With the register lock held; gives it away meanwhile. */
@@ -59,7 +68,7 @@ static void *scanner(void *data)
 			sched_yield();
 			pcif_lock(f);
 		} else {
-			rest_ns = MIN(rest_ns + rest_ns / 4 + REST_FIRST_NS, REST_MAX_NS);
+			rest_ns = longer(rest_ns);
 			rest(f, rest_ns);
 		}
 	}

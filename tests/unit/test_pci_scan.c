@@ -181,6 +181,86 @@ static void arguments_first(void **state)
 	pcim_free(m);
 }
 
+/*
+ * The same where it is hard: a scan takes so long from the argument to the commands that many a
+ * command comes while one is between the two.
+ */
+enum { W_ARG, W_FILLER, W_GO, W_CMD, W_GO_ARG, W_CMD_ARG };
+#define WIDE 0x10000
+#ifdef __SANITIZE_THREAD__
+#define WIDE_ROUNDS 60u /* each takes long */
+#else
+#define WIDE_ROUNDS 600u
+#endif
+
+static void wide_answer(unsigned reg)
+{
+	struct pcif_regs *regs = pcif_bar_regs(function, 0);
+
+	pcif_regs_set(regs, reg, 0, pcif_regs_get(regs, W_ARG, 0));
+}
+
+static void w_wide_go(void *state, unsigned index, uint32_t value)
+{
+	go_hooks++;
+	wide_answer(W_GO_ARG);
+}
+
+static void w_wide_cmd(void *state, unsigned index, uint32_t value)
+{
+	commands++;
+	wide_answer(W_CMD_ARG);
+}
+
+static const struct pcif_reg wide_table[] = {
+	[W_ARG] = { "ARG", WIDE, PCIF_REG_PLAIN, .wmask = UINT32_MAX },
+	[W_FILLER] = { "FILLER", WIDE + 4, PCIF_REG_PLAIN, .count = 16000, .stride = 4 },
+	[W_GO] = { "GO", WIDE + 0xff00, PCIF_REG_PLAIN, .wmask = UINT32_MAX, .write = w_wide_go },
+	[W_CMD] = { "CMD", WIDE + 0xff04, PCIF_REG_MAILBOX, .write = w_wide_cmd },
+	[W_GO_ARG] = { "GO_ARG", WIDE + 0xff08, PCIF_REG_STATUS },
+	[W_CMD_ARG] = { "CMD_ARG", WIDE + 0xff0c, PCIF_REG_STATUS },
+};
+
+/* Else each store would come at the same point of the scanner's round. */
+static void dither(uint32_t i)
+{
+	uint64_t end = time_mono_ns() + i * 7919 % 100000;
+
+	while (time_mono_ns() < end)
+		;
+}
+
+static void arguments_behind_the_scan(void **state)
+{
+	struct pcim *m;
+
+	tm_desc.bars[0] = (struct pcif_bar){
+		.type = PCIF_BAR_MEM32,
+		.size = 2 * WIDE,
+		.areas = { { WIDE, WIDE, PCIF_PAGE_SHARED } },
+		.n_areas = 1,
+		.regs = wide_table,
+		.n_regs = ARRAY_SIZE(wide_table),
+	};
+	commands = go_hooks = 0;
+	function = tm_machine(&m);
+	pcif_set_shared(function, true);
+	for (uint32_t i = 1; i <= WIDE_ROUNDS; i++) {
+		dither(2 * i);
+		store(WIDE, 2 * i);
+		store(WIDE + 0xff00, i);
+		eventually(go_hooks == i);
+		eventually(load(WIDE + 0xff08) == 2 * i);
+		dither(2 * i + 1);
+		store(WIDE, 2 * i + 1);
+		store(WIDE + 0xff04, 1);
+		eventually(commands == i);
+		eventually(load(WIDE + 0xff0c) == 2 * i + 1);
+	}
+	pcif_set_shared(function, false);
+	pcim_free(m);
+}
+
 static void on_reset(struct tm_state *s)
 {
 	if (!pcif_bar_regs(s->f, 0) || !function)
@@ -261,8 +341,10 @@ static void bad_descriptions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		tm_test(served),	  tm_test(state_of_its_own), tm_test(arguments_first),
-		tm_test(parked_in_reset), tm_test(image_changes),    tm_test(bad_descriptions),
+		tm_test(served),	   tm_test(state_of_its_own),
+		tm_test(arguments_first),  tm_test(arguments_behind_the_scan),
+		tm_test(parked_in_reset),  tm_test(image_changes),
+		tm_test(bad_descriptions),
 	};
 
 	guard_remember();
