@@ -115,6 +115,7 @@ void door_dev_free(struct door_dev *d)
 	view_free(d->view);
 	pthread_cond_destroy(&d->released_cond);
 	pthread_cond_destroy(&d->calls_cond);
+	sem_destroy(&d->spare);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }

@@ -2,18 +2,28 @@
 /*
  * The FUSE server's threads and its side of the protocol (linux/fuse.h; Linux fs/fuse/dev.c).
  *
- * Any number of threads read requests from one descriptor. One rule keeps them from waiting for
- * themselves: somebody is always reading. Other threads of this process touch pages of our own
- * files, and whoever waits for such a page waits for a reader. So a thread leaves read() for a
- * request that may wait for anything only if another one stays behind; the last reader does at once
- * what cannot wait (the page path, file bookkeeping) and puts everything else into a list for the
- * helper thread, which starts a new thread for it. The last reader must not start threads itself:
- * that takes the address space lock, whose holder may be waiting for a page.
+ * One thread reads requests and answers them. More than that are not let near the descriptor
+ * without need: the kernel would hand requests to them in turn, and a trapped access takes a
+ * quarter longer where each is answered by another thread than the one before.
+ *
+ * But somebody must be reading whenever the answer to a request has to wait: threads of this
+ * process touch pages of our own files, and whoever waits for such a page waits for a reader. So
+ * there are spare threads, parked, and
+ *  - who knows that it will wait (a close, a reset, a request that looks at other files) sends a
+ *    spare thread to read first: fuse_step_aside();
+ *  - who does not know is watched: while there are requests, the helper thread looks every
+ *    millisecond, and where nobody reads and nothing moved since the last look it sends one.
+ * Whoever is done and finds somebody reading parks, or ends if enough are parked. The helper sleeps
+ * while there are no requests. It alone starts threads, because that takes the address space lock,
+ * whose holder may be waiting for a page. When no more can be started, the last reader only does
+ * what cannot wait (the page path, bookkeeping) and puts everything else into a list for those who
+ * come free.
  *
  * For the same reason a thread's buffers are populated from the start, and are shared memory so
  * that a fork elsewhere does not make them copy-on-write.
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -233,7 +243,6 @@ static void deferred_put(struct fuse_worker *w, const void *data, size_t size)
 {
 	struct door_dev *d = w->door;
 	struct deferred *q = malloc(sizeof(*q) + size);
-	uint64_t one = 1;
 
 	if (!q) {
 		const struct fuse_in_header *h = data;
@@ -250,7 +259,6 @@ static void deferred_put(struct fuse_worker *w, const void *data, size_t size)
 	d->deferred_tail = &q->next;
 	atomic_fetch_add(&d->n_deferred, 1);
 	pthread_mutex_unlock(&d->lock);
-	(void)!write(d->helper_event, &one, sizeof(one));
 }
 
 static void run_deferred(struct fuse_worker *w)
@@ -263,24 +271,66 @@ static void run_deferred(struct fuse_worker *w)
 	}
 }
 
-/* One request. Returns false where the thread is not needed any more. */
+/* Sends a parked thread to read. */
+static bool unpark(struct door_dev *d)
+{
+	uint32_t n = atomic_load(&d->parked);
+
+	do {
+		if (!n)
+			return false;
+	} while (!atomic_compare_exchange_weak(&d->parked, &n, n - 1));
+	atomic_fetch_add(&d->readers, 1);
+	sem_post(&d->spare);
+	return true;
+}
+
+static void wake_helper(struct door_dev *d)
+{
+	uint64_t one = 1;
+
+	(void)!write(d->helper_event, &one, sizeof(one));
+}
+
+/* The calling thread's request may take its time: lets somebody else read meanwhile. */
+void fuse_step_aside(struct door_dev *d)
+{
+	if (atomic_load(&d->readers))
+		return;
+	if (!unpark(d) || !atomic_load(&d->parked))
+		wake_helper(d); /* to start the next spare one */
+}
+
+/* One request. Returns false where somebody else reads. */
 static bool serve(struct fuse_worker *w, size_t size)
 {
 	struct door_dev *d = w->door;
 	const struct fuse_in_header *h = (const struct fuse_in_header *)w->in;
+	bool last;
 
-	if (is_quick(h, h + 1, size - sizeof(*h))) {
-		run(w, w->in, size);
-		return true;
-	}
-	if (atomic_fetch_sub(&d->readers, 1) == 1) {
-		atomic_fetch_add(&d->readers, 1);
+	atomic_store_explicit(&d->moves, atomic_load_explicit(&d->moves, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	last = atomic_fetch_sub(&d->readers, 1) == 1;
+	if (!atomic_load(&d->watching))
+		wake_helper(d);
+	if (last && atomic_load_explicit(&d->exhausted, memory_order_relaxed) &&
+	    !atomic_load(&d->parked) && !is_quick(h, h + 1, size - sizeof(*h)))
 		deferred_put(w, w->in, size);
-		return true;
-	}
-	run(w, w->in, size);
+	else
+		run(w, w->in, size);
 	run_deferred(w);
-	return atomic_fetch_add(&d->readers, 1) < POOL_KEEP;
+	if (!atomic_fetch_add(&d->readers, 1))
+		return true;
+	atomic_fetch_sub(&d->readers, 1);
+	return false;
+}
+
+/* Waits to be sent to read. Returns false where the thread is to end. */
+static bool park(struct door_dev *d)
+{
+	while (sem_wait(&d->spare))
+		;
+	return !atomic_load(&d->stopping);
 }
 
 /* Called as the thread's last deed that touches the door. */
@@ -294,15 +344,12 @@ static void worker_ends(struct door_dev *d)
 	pthread_mutex_unlock(&d->lock);
 }
 
-static void *worker_main(void *data)
+/* Until somebody else does. Returns false at the end of the connection. */
+static bool read_requests(struct fuse_worker *w)
 {
-	struct fuse_worker *w = data;
 	struct door_dev *d = w->door;
 
-	free(malloc(1)); /* the thread's heap exists before it can be needed on the page path */
-	run_deferred(w);
-	atomic_fetch_add(&d->readers, 1);
-	for (;;) {
+	while (!atomic_load(&d->stopping)) {
 		ssize_t n = read(d->fuse_fd, w->in, FUSE_IN_SIZE);
 
 		/* ENOENT: the request was taken back before we had it. */
@@ -310,14 +357,24 @@ static void *worker_main(void *data)
 			continue;
 		if (n < 0)
 			break;
-		if ((size_t)n < sizeof(struct fuse_in_header))
-			continue;
-		if (!serve(w, (size_t)n) || atomic_load(&d->stopping))
-			break;
+		if ((size_t)n >= sizeof(struct fuse_in_header) && !serve(w, (size_t)n))
+			return true;
 	}
 	atomic_fetch_sub(&d->readers, 1);
-	/* A request may have been put aside in the belief that this thread would look. */
-	run_deferred(w);
+	return false;
+}
+
+static void *worker_main(void *data)
+{
+	struct fuse_worker *w = data;
+	struct door_dev *d = w->door;
+
+	while (park(d) && read_requests(w))
+		if (atomic_fetch_add(&d->parked, 1) >= POOL_KEEP) {
+			atomic_fetch_sub(&d->parked, 1);
+			break;
+		}
+	run_deferred(w); /* put aside in the belief that this thread would look */
 	worker_free(w);
 	worker_ends(d);
 	return NULL;
@@ -334,8 +391,9 @@ static int add_worker(struct door_dev *d)
 	if (!full)
 		d->n_threads++;
 	pthread_mutex_unlock(&d->lock);
+	atomic_store(&d->exhausted, full);
 	if (full)
-		return 0; /* those at work look at the list when they are done */
+		return -EAGAIN;
 	w = worker_new(d);
 	r = w ? door_thread(worker_main, w, NULL) : -ENOMEM;
 	if (r) {
@@ -344,27 +402,39 @@ static int add_worker(struct door_dev *d)
 		pthread_mutex_unlock(&d->lock);
 		if (w)
 			worker_free(w);
+		atomic_store(&d->exhausted, true);
 	}
 	return r;
 }
 
-/* Starts threads for requests put aside. Whoever waits for one of those waits for this thread, so
- * it takes no lock but door_dev.lock. */
+/*
+ * Sees to it that somebody reads, and that somebody is parked. Whoever waits for a page may be
+ * waiting for this thread, so it takes no lock but door_dev.lock.
+ */
 static void *helper_main(void *data)
 {
 	struct door_dev *d = data;
+	struct pollfd event = { .fd = d->helper_event, .events = POLLIN };
+	uint32_t seen = 0;
+	unsigned still = 0;
 	uint64_t n;
 
 	while (!atomic_load(&d->stopping)) {
-		if (read(d->helper_event, &n, sizeof(n)) < 0 && errno != EINTR)
-			break;
-		while (atomic_load(&d->n_deferred) && !atomic_load(&d->stopping)) {
-			struct timespec moment = { .tv_nsec = 1000000 };
+		uint32_t moves = atomic_load_explicit(&d->moves, memory_order_relaxed);
 
-			if (add_worker(d))
-				log_warn("door: cannot start a thread; requests wait");
-			/* Whoever comes free takes from the list too; do not outrun them. */
-			nanosleep(&moment, NULL);
+		still = moves == seen ? still + 1 : 0;
+		seen = moves;
+		if (still && !atomic_load(&d->readers))
+			unpark(d);
+		while (!atomic_load(&d->parked) && !add_worker(d))
+			atomic_fetch_add(&d->parked, 1);
+		/* Either this sees that nobody reads, or who left reading sees that nobody looks.
+		 */
+		atomic_store(&d->watching, still < HELPER_STILL_MAX);
+		if (poll(&event, 1,
+			 atomic_load(&d->readers) && still >= HELPER_STILL_MAX ? -1 : 1) > 0) {
+			(void)!read(d->helper_event, &n, sizeof(n));
+			still = 0;
 		}
 	}
 	return NULL;
@@ -436,6 +506,7 @@ int fuse_handshake(struct door_dev *d, struct door_error *err)
 int fuse_pool_init(struct door_dev *d)
 {
 	d->deferred_tail = &d->deferred;
+	sem_init(&d->spare, 0, 0);
 	d->helper_event = eventfd(0, EFD_CLOEXEC);
 	d->sharer_event = eventfd(0, EFD_CLOEXEC);
 	return d->helper_event < 0 || d->sharer_event < 0 ? -errno : 0;
@@ -450,7 +521,9 @@ int fuse_pool_start(struct door_dev *d)
 		r = add_worker(d);
 		if (r)
 			return r;
+		atomic_fetch_add(&d->parked, 1);
 	}
+	unpark(d);
 	r = door_thread(helper_main, d, &d->helper);
 	d->helper_started = !r;
 	if (!r)
@@ -468,6 +541,7 @@ void fuse_pool_stop(struct door_dev *d)
 {
 	uint64_t one = 1;
 	struct statx st;
+	unsigned i;
 	bool done;
 
 	atomic_store(&d->stopping, true);
@@ -485,6 +559,8 @@ void fuse_pool_stop(struct door_dev *d)
 	d->pool_stop = true;
 	done = !d->n_threads;
 	pthread_mutex_unlock(&d->lock);
+	for (i = 0; i < POOL_MAX; i++)
+		sem_post(&d->spare);
 	while (!done) {
 		struct timespec moment = { .tv_nsec = 1000000 };
 

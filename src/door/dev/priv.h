@@ -120,7 +120,8 @@ struct pending *pending_find(struct door_dev *d, pid_t tid);
 #define FUSE_IN_SIZE (FUSE_MAX_DATA + 4096u)
 #define FUSE_OUT_SIZE (FUSE_MAX_DATA + 4096u)
 #define POOL_START 2
-#define POOL_KEEP 8 /* idle threads that stay */
+#define POOL_KEEP 4	    /* parked threads that stay */
+#define HELPER_STILL_MAX 5u /* milliseconds without a request until the helper sleeps */
 #define POOL_MAX 256
 
 struct fuse_worker {
@@ -145,6 +146,7 @@ struct deferred {
 int fuse_pool_init(struct door_dev *d);
 int fuse_pool_start(struct door_dev *d);
 void fuse_pool_stop(struct door_dev *d);
+void fuse_step_aside(struct door_dev *d);
 int fuse_handshake(struct door_dev *d, struct door_error *err);
 /* All three return what the kernel said of the answer: 0, or -ENOENT if nobody waits for it. */
 int fuse_reply(struct fuse_req *r, int error);
@@ -284,7 +286,12 @@ struct door_dev {
 
 	/* FUSE threads */
 	_Atomic uint32_t readers; /* threads in read() on the FUSE fd, or about to be */
-	unsigned n_threads;	  /* under lock */
+	_Atomic uint32_t parked;  /* threads that wait for @spare and were not sent */
+	_Atomic uint32_t moves;	  /* counts requests */
+	atomic_bool watching;	  /* the helper looks every millisecond */
+	atomic_bool exhausted;	  /* no more threads can be started */
+	sem_t spare;
+	unsigned n_threads; /* under lock */
 	struct deferred *deferred, **deferred_tail;
 	_Atomic uint32_t n_deferred;
 	bool pool_stop;

@@ -24,6 +24,7 @@ static int open_group(struct door_dev *d, unsigned group, struct vfio_obj **obj)
 	uint64_t seen;
 	int r;
 
+	fuse_step_aside(d);
 	do {
 		seen = handles_released(d);
 		r = vfio_open_group(d->vfio, group, obj);
@@ -118,6 +119,9 @@ void file_release(struct fuse_req *r)
 	struct handle *h = handle_get(r->door, in->fh);
 
 	if (h) {
+		/* The end of a device's session waits for our own pages to be written back. */
+		if (h->kind == HANDLE_VFIO)
+			fuse_step_aside(r->door);
 		handle_close(r->door, h);
 		handle_put(r->door, h);
 	}
@@ -335,6 +339,7 @@ static int resolve_fds(struct call *c)
 
 	if (!n)
 		return 0;
+	fuse_step_aside(c->r->door); /* to recognise a file of ours is a request to ourselves */
 	c->fds = calloc(n, sizeof(*c->fds));
 	c->handles = calloc(n, sizeof(struct handle *));
 	if (!c->fds || !c->handles)
@@ -429,6 +434,9 @@ static int call_vfio(struct call *c)
 	r = resolve_fds(c);
 	if (r)
 		return r;
+	if (kind != VFIO_KIND_CONTAINER && shape->arg == VFIO_ARG_NONE)
+		fuse_step_aside(
+			c->r->door); /* a reset, a group that leaves: they take their time */
 	r = call_patiently(c);
 	if (c->vc.reply_size) {
 		w = client_write(c->tid, c->arg, c->vc.data, c->vc.reply_size);
