@@ -193,6 +193,20 @@ static bool is_device(const struct handle *h)
 	return h->kind == HANDLE_VFIO && h->session;
 }
 
+/*
+ * Trapped accesses to a page that can be mapped as well: the model works on our own mapping of it,
+ * and the kernel has just dropped the page (a direct write does that), so this thread will fault.
+ */
+static void expect_fault(struct fuse_req *r, struct handle *h, uint64_t offset)
+{
+	uint64_t memfd_offset;
+	int memfd;
+
+	if (!vfio_function_page(h->session->func->f, offset & ~(uint64_t)(UVF_PAGE_SIZE - 1),
+				&memfd, &memfd_offset))
+		fuse_step_aside(r->door);
+}
+
 void file_read(struct fuse_req *r)
 {
 	const struct fuse_read_in *in = r->arg;
@@ -209,9 +223,11 @@ void file_read(struct fuse_req *r)
 	} else if (h->kind == HANDLE_VIEW) {
 		fs_view_read(r, h, in);
 	} else {
-		if (is_device(h))
+		if (is_device(h)) {
+			expect_fault(r, h, in->offset);
 			n = vfio_device_read(h->obj, fuse_out(r), MIN(in->size, FUSE_MAX_DATA),
 					     in->offset);
+		}
 		if (n < 0)
 			fuse_reply(r, (int)n);
 		else
@@ -239,8 +255,10 @@ void file_write(struct fuse_req *r)
 		fs_view_write(r, h, in);
 	} else {
 		handle_used(r->door, h);
-		if (is_device(h))
+		if (is_device(h)) {
+			expect_fault(r, h, in->offset);
 			n = vfio_device_write(h->obj, in + 1, in->size, in->offset);
+		}
 		out.size = n < 0 ? 0 : (uint32_t)n;
 		if (n < 0)
 			fuse_reply(r, (int)n);
