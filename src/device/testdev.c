@@ -90,11 +90,11 @@ static void fill(struct block *b, uint32_t len, uint32_t seed)
 /* FNV-1a, 32 bits: short enough to be written again in any test, and it sees the order of bytes. */
 static uint32_t sum(const struct block *b, uint32_t len)
 {
-	uint32_t sum = 0x811c9dc5u;
+	uint32_t hash = 0x811c9dc5u;
 
 	for (uint32_t i = 0; i < len; i++)
-		sum = (sum ^ b->buffer[i]) * 0x01000193u;
-	return sum;
+		hash = (hash ^ b->buffer[i]) * 0x01000193u;
+	return hash;
 }
 
 static int dma(struct block *b, uint32_t op, uint64_t iova, uint32_t len)
@@ -258,7 +258,7 @@ static const struct pcif_desc testdev_desc = {
 	.dsn = 0x7576660000005000ull,
 };
 
-/* Registers have their reset values already. */
+/* The tables have their reset values already, and pci takes the pin down. */
 static void testdev_reset(void *state)
 {
 	struct testdev *d = state;
@@ -270,7 +270,6 @@ static void testdev_reset(void *state)
 		set(&d->block[i], REG_RESETS, d->resets);
 	}
 	d->resets++;
-	pcif_intx_set(f, false);
 	pcif_bar_clear(f, BAR_RAM);
 	pcif_bar_clear(f, BAR_MIXED);
 	pcif_unlock(f);
