@@ -465,7 +465,8 @@ static void after_exec(void **state)
 	wait_exec(c);
 	check_gone(c, 0);
 	assert_int_equal(map(c, 2 * PAGE, 1, RW, c->l.anon), -EFAULT);
-	/* The pid is the same, the memory is not (the new program may have something else there). */
+	/* The pid is the same, the memory is not (the new program may have something else there).
+	 */
 	assert_int_equal(iommu_mem_process(c->pid, &mem), 0);
 	assert_ptr_not_equal(mem, c->mem);
 	assert_true(iommu_mem_read(mem, c->l.anon, &b, 1) == -EFAULT || b != 'a');
