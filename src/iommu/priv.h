@@ -64,9 +64,8 @@ void process_mem_use_text(struct iommu_mem *mem);
 #define WINDOW_BUCKETS 64
 #define WINDOW_ABSENT 16
 
-/* Our own mappings of the shared memory objects of one process. */
+/* Our own mappings of the shared memory objects of one process. One lock for all sets. */
 struct window_set {
-	pthread_mutex_t lock; /* guards the rest and the windows in it */
 	struct window *bucket[WINDOW_BUCKETS];
 	struct {
 		uint64_t inode;

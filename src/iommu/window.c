@@ -9,6 +9,11 @@
  * for what is mapped from then on, and the old one goes with the last mapping in it. Sizes at least
  * double, so their number stays small.
  *
+ * A window that no mapping uses any more stays for a second: a guest with an IOMMU of its own, or a
+ * driver that maps each buffer for each transfer, would otherwise pay 40 microseconds for each.
+ * Then it goes, because it keeps the file's pages, which the client may have given up. A thread
+ * that lives while there is something to wait for does this.
+ *
  * Opening a file of an arbitrary file system can hang for as long as its server likes (FUSE: the
  * client may be the server). So only tmpfs and hugetlbfs files are opened; until the type is known
  * a descriptor is only looked at with AT_STATX_DONT_SYNC, which asks no server.
@@ -18,6 +23,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -33,31 +39,136 @@
 
 struct window {
 	struct window_set *set;
-	struct window *next; /* in the bucket */
+	struct window *next;	  /* in the bucket */
+	struct window *idle_next; /* in idle_oldest, while refs is 0 */
+	uint64_t idle_since_ns;
 	uint64_t inode;
 	uint32_t major, minor;
 	bool write;
-	uint32_t refs; /* under set->lock */
+	uint32_t refs;
 	uint8_t *base;
 	uint64_t size;
 };
 
-static _Atomic uint64_t windows_total;
+#define IDLE_NS 1000000000ull
+
+/* Guards all window sets, all windows' fields, and what follows. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t windows_total;
+static struct window *idle_oldest;
+static bool reaper_runs;
 
 void window_set_init(struct window_set *set)
 {
 	memset(set, 0, sizeof(*set));
-	pthread_mutex_init(&set->lock, NULL);
-}
-
-void window_set_fini(struct window_set *set)
-{
-	pthread_mutex_destroy(&set->lock);
 }
 
 static struct window **bucket_of(struct window_set *set, uint64_t inode)
 {
 	return &set->bucket[inode % WINDOW_BUCKETS];
+}
+
+/* ------------------------------------------------------------------ the end of a window */
+
+/* With the lock. */
+static void window_free(struct window *w)
+{
+	struct window **link = bucket_of(w->set, w->inode);
+
+	while (*link != w)
+		link = &(*link)->next;
+	*link = w->next;
+	munmap(w->base, w->size);
+	windows_total -= w->size;
+	free(w);
+}
+
+/* With the lock. */
+static void idle_remove(struct window *w)
+{
+	struct window **link = &idle_oldest;
+
+	while (*link != w)
+		link = &(*link)->idle_next;
+	*link = w->idle_next;
+}
+
+/* Frees windows as their time comes; ends after a second in which none was waiting. */
+static void *reaper_main(void *data)
+{
+	bool idle = true;
+
+	pthread_setname_np(pthread_self(), "uvfio-windows");
+	while (idle) {
+		struct timespec second = { .tv_sec = 1 };
+		uint64_t now;
+
+		nanosleep(&second, NULL);
+		pthread_mutex_lock(&lock);
+		now = time_mono_ns();
+		idle = idle_oldest;
+		while (idle_oldest && now - idle_oldest->idle_since_ns >= IDLE_NS) {
+			struct window *w = idle_oldest;
+
+			idle_oldest = w->idle_next;
+			window_free(w);
+		}
+		reaper_runs = idle;
+		pthread_mutex_unlock(&lock);
+	}
+	return NULL;
+}
+
+/* With the lock. Whether somebody will come and free what is idle. */
+static bool reaper_start(void)
+{
+	sigset_t all, old;
+	pthread_t thread;
+
+	if (reaper_runs)
+		return true;
+	/* Signals are for the threads that expect them. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	reaper_runs = !pthread_create(&thread, NULL, reaper_main, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (reaper_runs)
+		pthread_detach(thread);
+	return reaper_runs;
+}
+
+void window_put(struct window *w)
+{
+	struct window **link = &idle_oldest;
+
+	if (!w)
+		return;
+	pthread_mutex_lock(&lock);
+	if (!--w->refs) {
+		if (reaper_start()) {
+			w->idle_since_ns = time_mono_ns();
+			w->idle_next = NULL;
+			while (*link)
+				link = &(*link)->idle_next;
+			*link = w;
+		} else {
+			window_free(w);
+		}
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* All mappings of the memory are gone, and so are the users of its windows. */
+void window_set_fini(struct window_set *set)
+{
+	pthread_mutex_lock(&lock);
+	for (unsigned i = 0; i < WINDOW_BUCKETS; i++) {
+		while (set->bucket[i]) {
+			idle_remove(set->bucket[i]);
+			window_free(set->bucket[i]);
+		}
+	}
+	pthread_mutex_unlock(&lock);
 }
 
 /* ------------------------------------------------------------------ is this file system safe? */
@@ -180,7 +291,7 @@ static uint64_t window_size(int fd, const struct stat *st, uint64_t need, uint64
 	return ALIGN_UP(MAX(MAX(size, need), old * 2), UVF_PAGE_SIZE);
 }
 
-/* Called with set->lock. */
+/* With the lock. */
 static struct window *window_new(struct window_set *set, int proc_fd, pid_t tid,
 				 const struct procmap_vma *vma, uint64_t need, uint64_t old)
 {
@@ -196,11 +307,11 @@ static struct window *window_new(struct window_set *set, int proc_fd, pid_t tid,
 	size = window_size(fd, &st, need, old);
 	if (!size || size > WINDOW_MAX)
 		return NULL;
-	if (atomic_fetch_add(&windows_total, size) + size > WINDOWS_MAX)
-		goto err_total;
+	if (windows_total + size > WINDOWS_MAX)
+		return NULL;
 	w = calloc(1, sizeof(*w));
 	if (!w)
-		goto err_total;
+		return NULL;
 	/* NORESERVE: the pages are the client's to account for. */
 	base = mmap(NULL, size, PROT_READ | (write ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE,
 		    fd, 0);
@@ -209,12 +320,16 @@ static struct window *window_new(struct window_set *set, int proc_fd, pid_t tid,
 		write = false;
 		base = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	}
-	if (base == MAP_FAILED)
-		goto err_window;
+	if (base == MAP_FAILED) {
+		free(w);
+		return NULL;
+	}
+	windows_total += size;
 	/* A client's memory is neither a child's of ours nor part of our core dump. */
 	madvise(base, size, MADV_DONTFORK);
 	madvise(base, size, MADV_DONTDUMP);
 	w->set = set;
+	w->refs = 1;
 	w->inode = vma->inode;
 	w->major = vma->major;
 	w->minor = vma->minor;
@@ -224,12 +339,6 @@ static struct window *window_new(struct window_set *set, int proc_fd, pid_t tid,
 	w->next = *bucket_of(set, w->inode);
 	*bucket_of(set, w->inode) = w;
 	return w;
-
-err_window:
-	free(w);
-err_total:
-	atomic_fetch_sub(&windows_total, size);
-	return NULL;
 }
 
 static bool is_absent(const struct window_set *set, const struct procmap_vma *vma)
@@ -260,7 +369,7 @@ int window_get(struct window_set *set, int proc_fd, pid_t tid, const struct proc
 
 	if (range_last(offset, size, &last) || last >= WINDOW_MAX)
 		return -ENOENT;
-	pthread_mutex_lock(&set->lock);
+	pthread_mutex_lock(&lock);
 	/* The newest, and so the largest, window of a file comes first. */
 	for (w = *bucket_of(set, vma->inode); w; w = w->next) {
 		if (w->inode != vma->inode || w->major != vma->major || w->minor != vma->minor)
@@ -272,44 +381,20 @@ int window_get(struct window_set *set, int proc_fd, pid_t tid, const struct proc
 	}
 	if (w && write && !w->write)
 		w = NULL; /* another try would find the same rights */
+	else if (w && !w->refs++)
+		idle_remove(w);
 	else if (!w && !is_absent(set, vma)) {
 		w = window_new(set, proc_fd, tid, vma, last + 1, old);
 		if (!w && !known)
 			set_absent(set, vma);
 		if (w && write && !w->write) {
 			set_absent(set, vma);
-			w->refs++;
-			pthread_mutex_unlock(&set->lock);
-			window_put(w);
-			return -ENOENT;
+			window_free(w);
+			w = NULL;
 		}
 	}
-	if (w) {
-		w->refs++;
+	if (w)
 		*place = (struct iommu_place){ .host = w->base + offset, .window = w };
-	}
-	pthread_mutex_unlock(&set->lock);
+	pthread_mutex_unlock(&lock);
 	return w ? 0 : -ENOENT;
-}
-
-void window_put(struct window *w)
-{
-	struct window_set *set;
-	struct window **link;
-
-	if (!w)
-		return;
-	set = w->set;
-	pthread_mutex_lock(&set->lock);
-	if (--w->refs) {
-		pthread_mutex_unlock(&set->lock);
-		return;
-	}
-	for (link = bucket_of(set, w->inode); *link != w; link = &(*link)->next)
-		;
-	*link = w->next;
-	pthread_mutex_unlock(&set->lock);
-	munmap(w->base, w->size);
-	atomic_fetch_sub(&windows_total, w->size);
-	free(w);
 }

@@ -557,6 +557,13 @@ static void many_pieces(void **state)
 	assert_true(removed == BIG_PAGES * PAGE);
 }
 
+/* The forked clients have threads of their own, and by then so has this process. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0";
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
