@@ -558,7 +558,7 @@ static void many_pieces(void **state)
 }
 
 /* The forked clients have threads of their own, and by then so has this process. */
-const char *__tsan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
 	return "die_after_fork=0";
