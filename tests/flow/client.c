@@ -616,15 +616,112 @@ static void cmd_orphan(char **argv)
 	}
 }
 
+#ifdef __x86_64__
+/* A system call as 32-bit programs make it. */
+static long call32(uint32_t nr, uint32_t a, uint32_t b, void *c)
+{
+	long r;
+
+	__asm__ volatile("int $0x80"
+			 : "=a"(r)
+			 : "0"((unsigned long)nr), "b"((unsigned long)a), "c"((unsigned long)b),
+			   "d"(c)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return (int)r;
+}
+
+static sigjmp_buf no_call32;
+static void on_fault(int sig)
+{
+	siglongjmp(no_call32, sig);
+}
+
+static long ioctl32(int fd, unsigned request, void *arg)
+{
+	enum { NR_IOCTL = 54 };
+
+	return call32(NR_IOCTL, (uint32_t)fd, request, arg);
+}
+#endif
+
+/* A 32-bit program: same blocks, same answers. */
+static void cmd_compat(char **argv)
+{
+#ifdef __x86_64__
+	enum { NR_GETPID = 20 };
+	struct {
+		struct vfio_device_info info;
+		struct vfio_iommu_type1_dma_map map;
+		struct vfio_iommu_type1_dma_unmap unmap;
+		char name[64];
+		int container;
+	} *low = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+		      -1, 0);
+	uint8_t *page = (uint8_t *)low + 4096;
+	int container, group, device;
+
+	CHECK(low != MAP_FAILED);
+	signal(SIGSEGV, on_fault);
+	if (sigsetjmp(no_call32, 1))
+		return; /* a kernel that has no 32-bit programs */
+	CHECK(call32(NR_GETPID, 0, 0, NULL) == getpid());
+	signal(SIGSEGV, SIG_DFL);
+	container = low->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	group = open_group();
+	strcpy(low->name, bdf);
+	CHECK(ioctl32(group, VFIO_GROUP_GET_DEVICE_FD, low->name) == -EINVAL);
+	CHECK(!ioctl32(group, VFIO_GROUP_SET_CONTAINER, &low->container));
+	CHECK(!ioctl32(container, VFIO_SET_IOMMU, (void *)VFIO_TYPE1v2_IOMMU));
+	device = (int)ioctl32(group, VFIO_GROUP_GET_DEVICE_FD, low->name);
+	CHECK(device >= 0, "ioctl %d", device);
+	low->info.argsz = sizeof(low->info);
+	CHECK(!ioctl32(device, VFIO_DEVICE_GET_INFO, &low->info));
+	CHECK(low->info.num_regions == VFIO_PCI_NUM_REGIONS);
+	low->map = (struct vfio_iommu_type1_dma_map){
+		.argsz = sizeof(low->map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uintptr_t)page,
+		.iova = 1ull << 40,
+		.size = 4096,
+	};
+	CHECK(!ioctl32(container, VFIO_IOMMU_MAP_DMA, &low->map));
+	enable(device, 6);
+	dma_go(device, 1ull << 40, 4096, 7, 1);
+	CHECK(rd(device, 0, REG_DMA_STATUS) == 1 && page[0] == 7 && page[1] == 8);
+	low->unmap = (struct vfio_iommu_type1_dma_unmap){
+		.argsz = sizeof(low->unmap),
+		.iova = 1ull << 40,
+		.size = 4096,
+	};
+	CHECK(!ioctl32(container, VFIO_IOMMU_UNMAP_DMA, &low->unmap) && low->unmap.size == 4096);
+	CHECK(!close(device) && !close(group) && !close(container));
+#endif
+}
+
+/* A container without a back end has its own word for what it does not know. */
+static void cmd_unknown(char **argv)
+{
+	int container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	struct client c;
+
+	FAILS(ioctl(container, _IO(';', 0xff)), EINVAL);
+	close(container);
+	c = attach();
+	FAILS(ioctl(c.container, _IO(';', 0xff)), ENOTTY);
+	FAILS(ioctl(c.group, _IO(';', 0xff)), ENOTTY);
+	detach(&c);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(char **argv);
 } commands[] = {
-	{ "regs", cmd_regs },	{ "mmap", cmd_mmap },	    { "dma", cmd_dma },
-	{ "irq", cmd_irq },	{ "errors", cmd_errors },   { "busy", cmd_busy },
-	{ "order", cmd_order }, { "fork", cmd_fork },	    { "exec", cmd_exec },
-	{ "use", cmd_use },	{ "threads", cmd_threads }, { "hold", cmd_hold },
-	{ "storm", cmd_storm }, { "orphan", cmd_orphan },
+	{ "regs", cmd_regs },	    { "mmap", cmd_mmap },	{ "dma", cmd_dma },
+	{ "irq", cmd_irq },	    { "errors", cmd_errors },	{ "busy", cmd_busy },
+	{ "order", cmd_order },	    { "fork", cmd_fork },	{ "exec", cmd_exec },
+	{ "use", cmd_use },	    { "threads", cmd_threads }, { "hold", cmd_hold },
+	{ "storm", cmd_storm },	    { "orphan", cmd_orphan },	{ "compat", cmd_compat },
+	{ "unknown", cmd_unknown },
 };
 
 int main(int argc, char **argv)

@@ -51,8 +51,12 @@ int launch_filter(void **bpf, size_t *size, struct door_error *err)
 		r = ctx ? -errno : -ENOMEM;
 		goto out;
 	}
-	/* Programs of other architectures are let alone, not killed. */
+	/* Programs of other architectures are let alone, not killed; 32-bit ones are served. */
 	r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
+#ifdef __x86_64__
+	if (!r)
+		r = seccomp_arch_add(ctx, SCMP_ARCH_X86);
+#endif
 	/* The request is an unsigned int to the kernel: the register's upper half means nothing. */
 	if (!r)
 		r = seccomp_rule_add(

@@ -435,8 +435,9 @@ static int call_vfio(struct call *c)
 	const struct vfio_shape *shape = vfio_shape(kind, c->vc.request);
 	int r, w;
 
+	/* A container without a back end has an answer of its own to what it does not know. */
 	if (!shape)
-		return -ENOTTY;
+		return vfio_call(c->h->obj, &c->vc);
 	/* It needs the filter, which gave it to somebody else (notify.c); not under the filter are
 	 * only programs that entered these namespaces from outside. */
 	if (kind == VFIO_KIND_GROUP && c->vc.request == VFIO_GROUP_GET_DEVICE_FD)
@@ -496,9 +497,8 @@ void file_ioctl(struct fuse_req *r)
 	}
 	c.h = handle_get(r->door, in->fh);
 	c.vc.client = &c.client;
-	/* 32-bit programs are refused: blocks are laid out alike, but their pointers, the filter
-	 * and the clients that exist are not worth a second path. */
-	if (c.h && c.h->kind == HANDLE_VFIO && !(in->flags & FUSE_IOCTL_COMPAT)) {
+	/* 32-bit programs as well: blocks are laid out alike (Linux compat_ptr_ioctl()). */
+	if (c.h && c.h->kind == HANDLE_VFIO) {
 		handle_used(r->door, c.h);
 		ret = call_vfio(&c);
 		call_fini(&c);
