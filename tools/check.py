@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""All tests, `make check`: every suite in the plain build, unit and flow under the sanitizers.
+"""All tests, `make check`: every suite in the plain build, unit, faults and flow under the sanitizers.
 
 Writes "N passed, N failed, N skipped" to .cache/check.result for .ci/run.
 """
@@ -70,13 +70,13 @@ def run(ui, rows):
     ui.note(kernel.ensure_kernel(ui)[1])
     ui.step("Build")
     build(BUILD)
-    ui.step("Style, unit, flow, fuzz (saved inputs), guest")
-    rows += meson_test(BUILD, "check", ["style", "unit", "flow", "fuzz", "guest"])
+    ui.step("Style, unit, faults, flow, fuzz (saved inputs), guest")
+    rows += meson_test(BUILD, "check", ["style", "unit", "faults", "flow", "fuzz", "guest"])
     for name, (title, options) in SANITIZERS.items():
-        ui.step(f"Unit and flow under the {title}")
+        ui.step(f"Unit, faults and flow under the {title}")
         folder = f"{BUILD}-{name}"
         build(folder, options)
-        rows += meson_test(folder, "check", ["unit", "flow"],
+        rows += meson_test(folder, "check", ["unit", "faults", "flow"],
                            tsan_wrapper() if name == "tsan" else [])
 
 

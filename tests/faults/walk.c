@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Every allocation, or every system call, of a machine's life fails in its turn.
+ *
+ * One life: a machine of two devices, a client that opens, maps, sets interrupts, does DMA, drives
+ * the NVMe controller, resets and closes; then all is freed. Life n runs in a process of its own in
+ * which call n fails (inject.h). A step that says an error is done once more, and must succeed
+ * then: a failure leaves nothing half done. In the end no descriptor is left, and (under the
+ * address sanitizer) no memory. A process that hangs is killed by its alarm.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vfio.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "../unit/nvme_client.h"
+#include "inject.h"
+#include "machine/machine.h"
+
+#define PATIENCE_S 20
+#define MAX_CALLS 20000ul
+#define QUIET_LIVES 8 /* threads make the number of calls differ from life to life */
+#define NVME_BDF "0000:65:00.0"
+#define TEST_BDF "0000:67:00.0"
+#define ANON_IOVA 0x80000000ull
+#define ANON_SIZE 0x4000ull
+#define N_EVENTS 4
+
+struct life {
+	struct machine *machine;
+	struct vfio_obj *container, *groups[2], *nvme, *test;
+	struct vfio_client client;
+	struct client driver; /* of the NVMe controller; and memory */
+	uint8_t *anon;
+	char spec[128];
+	int events[N_EVENTS];
+};
+
+/* What a life tells, in memory that survives it. */
+static struct verdict {
+	char step[64], fault[32];
+	int error;
+	bool fired, retried;
+	int fds;
+} * verdict;
+
+static _Noreturn void wrong(const char *what, long value)
+{
+	inject_fired(NULL);
+	fprintf(stderr, "# %s: %ld (%s)\n", what, value, value < 0 ? strerror((int)-value) : "");
+	_exit(1);
+}
+
+static bool noted(const char *name, int error)
+{
+	const char *fault;
+
+	if (!inject_fired(&fault) || verdict->retried)
+		return false;
+	verdict->retried = true;
+	verdict->error = error;
+	snprintf(verdict->step, sizeof(verdict->step), "%s", name);
+	snprintf(verdict->fault, sizeof(verdict->fault), "%s", fault);
+	return true;
+}
+
+/* An error is allowed where the fault came to pass, and only once. */
+#define STEP(expression)                                                                           \
+	do {                                                                                       \
+		int step_r = (expression);                                                         \
+                                                                                                   \
+		if (step_r < 0 && noted(#expression, step_r))                                      \
+			step_r = (expression);                                                     \
+		if (step_r < 0)                                                                    \
+			wrong(#expression, step_r);                                                \
+	} while (0)
+
+static int count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+/* ------------------------------------------------------------------ requests */
+
+static int call(struct life *l, struct vfio_obj *obj, uint32_t request, void *data, size_t size,
+		const struct vfio_fd *fds, unsigned n_fds, struct vfio_obj **new_obj)
+{
+	struct vfio_call c = {
+		.request = request,
+		.data = data,
+		.size = size,
+		.fds = fds,
+		.n_fds = n_fds,
+		.client = &l->client,
+	};
+	int r = vfio_call(obj, &c);
+
+	if (c.reply_size > size)
+		wrong("a reply longer than its block", (long)c.reply_size);
+	if (c.new_obj && (r < 0 || !new_obj))
+		wrong("an object with an error", r);
+	if (r >= 0 && new_obj)
+		*new_obj = c.new_obj;
+	return r;
+}
+
+static int call_value(struct life *l, struct vfio_obj *obj, uint32_t request, uint64_t value)
+{
+	struct vfio_call c = { .request = request, .value = value, .client = &l->client };
+
+	return vfio_call(obj, &c);
+}
+
+static int set_container(struct life *l, struct vfio_obj *group)
+{
+	struct vfio_fd fd = { .fd = -1, .obj = l->container };
+	int32_t number = 5;
+
+	return call(l, group, VFIO_GROUP_SET_CONTAINER, &number, sizeof(number), &fd, 1, NULL);
+}
+
+static int get_device(struct life *l, struct vfio_obj *group, const char *bdf,
+		      struct vfio_obj **device)
+{
+	char name[64] = "";
+
+	strcpy(name, bdf);
+	return call(l, group, VFIO_GROUP_GET_DEVICE_FD, name, sizeof(name), NULL, 0, device);
+}
+
+static int map_dma(struct life *l, void *at, uint64_t iova, uint64_t size)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uintptr_t)at,
+		.iova = iova,
+		.size = size,
+	};
+
+	return call(l, l->container, VFIO_IOMMU_MAP_DMA, &map, sizeof(map), NULL, 0, NULL);
+}
+
+static int unmap_dma(struct life *l, uint64_t iova, uint64_t size)
+{
+	struct vfio_iommu_type1_dma_unmap unmap = {
+		.argsz = sizeof(unmap),
+		.iova = iova,
+		.size = size,
+	};
+	int r = call(l, l->container, VFIO_IOMMU_UNMAP_DMA, &unmap, sizeof(unmap), NULL, 0, NULL);
+
+	return r < 0 || unmap.size == size ? r : -EBADMSG;
+}
+
+static int iommu_info(struct life *l)
+{
+	union {
+		struct vfio_iommu_type1_info info;
+		uint8_t room[512];
+	} u = { .info.argsz = sizeof(u) };
+
+	return call(l, l->container, VFIO_IOMMU_GET_INFO, &u, sizeof(u), NULL, 0, NULL);
+}
+
+static int dirty(struct life *l, uint32_t flag)
+{
+	struct vfio_iommu_type1_dirty_bitmap log = { .argsz = sizeof(log), .flags = flag };
+
+	return call(l, l->container, VFIO_IOMMU_DIRTY_PAGES, &log, sizeof(log), NULL, 0, NULL);
+}
+
+static int dirty_fetch(struct life *l)
+{
+	struct {
+		struct vfio_iommu_type1_dirty_bitmap log;
+		struct vfio_iommu_type1_dirty_bitmap_get get;
+	} u = {
+		.log = { .argsz = sizeof(u), .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP },
+		.get = { .iova = ANON_IOVA,
+			 .size = ANON_SIZE,
+			 .bitmap = { 4096, 8, (__u64 *)(void *)(l->anon + 2 * 4096) } },
+	};
+
+	return call(l, l->container, VFIO_IOMMU_DIRTY_PAGES, &u, sizeof(u), NULL, 0, NULL);
+}
+
+static int device_infos(struct life *l, struct vfio_obj *device)
+{
+	union {
+		struct vfio_device_info device;
+		struct vfio_region_info region;
+		struct vfio_irq_info irq;
+		uint8_t room[512];
+	} u;
+	int r = 0;
+
+	u.device = (struct vfio_device_info){ .argsz = sizeof(u) };
+	r = call(l, device, VFIO_DEVICE_GET_INFO, &u, sizeof(u), NULL, 0, NULL);
+	for (unsigned i = 0; i < VFIO_PCI_ROM_REGION_INDEX && r >= 0; i++) {
+		u.region = (struct vfio_region_info){ .argsz = sizeof(u), .index = i };
+		r = call(l, device, VFIO_DEVICE_GET_REGION_INFO, &u, sizeof(u), NULL, 0, NULL);
+	}
+	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS && r >= 0; i++) {
+		u.irq = (struct vfio_irq_info){ .argsz = sizeof(u.irq), .index = i };
+		r = call(l, device, VFIO_DEVICE_GET_IRQ_INFO, &u, sizeof(u), NULL, 0, NULL);
+	}
+	return r;
+}
+
+static int hot_reset_info(struct life *l)
+{
+	union {
+		struct vfio_pci_hot_reset_info info;
+		uint8_t room[512];
+	} u = { .info.argsz = sizeof(u) };
+
+	return call(l, l->test, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, &u, sizeof(u), NULL, 0, NULL);
+}
+
+/* @n 0: turns the index off. */
+static int set_irqs(struct life *l, struct vfio_obj *device, uint32_t index, uint32_t action,
+		    uint32_t start, uint32_t n)
+{
+	struct {
+		struct vfio_irq_set set;
+		int32_t fds[N_EVENTS];
+	} u = { .set = { .argsz = sizeof(u),
+			 .flags = action | (n ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE),
+			 .index = index,
+			 .start = start,
+			 .count = n } };
+	struct vfio_fd fds[N_EVENTS];
+
+	for (uint32_t i = 0; i < n; i++) {
+		/* An interrupt that unmasks itself would never rest. */
+		int fd = l->events[action & VFIO_IRQ_SET_ACTION_UNMASK ? N_EVENTS - 1 : i];
+
+		u.fds[i] = fd;
+		fds[i] = (struct vfio_fd){ .fd = fd };
+	}
+	return call(l, device, VFIO_DEVICE_SET_IRQS, &u, sizeof(u), fds, n, NULL);
+}
+
+static int ioeventfd(struct life *l, int fd)
+{
+	struct vfio_device_ioeventfd set = {
+		.argsz = sizeof(set),
+		.flags = VFIO_DEVICE_IOEVENTFD_32,
+		.offset = 8,
+		.data = 7,
+		.fd = fd,
+	};
+	struct vfio_fd fds = { .fd = fd };
+
+	return call(l, l->test, VFIO_DEVICE_IOEVENTFD, &set, sizeof(set), &fds, 1, NULL);
+}
+
+static int put32(struct vfio_obj *device, unsigned region, uint64_t at, uint32_t value)
+{
+	ssize_t n =
+		vfio_device_write(device, &value, 4, (uint64_t)region << VFIO_REGION_SHIFT | at);
+
+	return n == 4 ? 0 : n < 0 ? (int)n : -EBADMSG;
+}
+
+static int get32(struct vfio_obj *device, uint64_t at, uint32_t *value)
+{
+	ssize_t n = vfio_device_read(device, value, 4, at);
+
+	return n == 4 ? 0 : n < 0 ? (int)n : -EBADMSG;
+}
+
+/* testdev fills memory, and says so. */
+static int test_dma(struct life *l, uint64_t iova, uint32_t want)
+{
+	uint32_t status = 0;
+	int r = put32(l->test, 0, 0x20, (uint32_t)iova);
+
+	r = r ?: put32(l->test, 0, 0x24, (uint32_t)(iova >> 32));
+	r = r ?: put32(l->test, 0, 0x28, 5000);
+	r = r ?: put32(l->test, 0, 0x2c, 1 | 1u << 8);
+	r = r ?: get32(l->test, 0x30, &status);
+	return r ?: status == want ? 0 : -EFAULT;
+}
+
+/* ------------------------------------------------------------------ a life */
+
+/* A machine that could not be made, or started, is of no use any more. */
+static int born(struct life *l)
+{
+	static const char file[] =
+		"{\"devices\":[{\"model\":\"testdev\",\"bdf\":\"" TEST_BDF "\"}]}";
+	struct machine_error err = { "" };
+	int r = guard_init();
+
+	r = r ?: machine_new(&l->machine);
+	if (r)
+		return r;
+	r = machine_add_spec(l->machine, l->spec, &err);
+	r = r ?: machine_add_json(l->machine, "file", file, sizeof(file) - 1, &err);
+	r = r ?: machine_start(l->machine, &err);
+	if (!r)
+		return 0;
+	if (!err.text[0] || strchr(err.text, '\n'))
+		wrong("an error that is not one line", r);
+	machine_free(l->machine);
+	return r;
+}
+
+static struct pcif *function(struct life *l, const char *text)
+{
+	struct pci_bdf bdf;
+
+	if (pcif_bdf_parse(text, &bdf))
+		wrong(text, 0);
+	return pcim_find(machine_pci(l->machine), bdf);
+}
+
+static void opened(struct life *l)
+{
+	struct vfio *v = machine_vfio(l->machine);
+
+	l->driver.f = function(l, NVME_BDF);
+	STEP(iommu_mem_process((pid_t)syscall(SYS_gettid), &l->client.mem));
+	STEP(vfio_open_container(v, &l->container));
+	STEP(vfio_open_group(v, pcif_group(l->driver.f), &l->groups[0]));
+	STEP(vfio_open_group(v, pcif_group(function(l, TEST_BDF)), &l->groups[1]));
+	STEP(set_container(l, l->groups[0]));
+	STEP(call_value(l, l->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
+	STEP(set_container(l, l->groups[1]));
+	STEP(iommu_info(l));
+	STEP(get_device(l, l->groups[0], NVME_BDF, &l->nvme));
+	STEP(get_device(l, l->groups[1], TEST_BDF, &l->test));
+	STEP(device_infos(l, l->nvme));
+	STEP(device_infos(l, l->test));
+	STEP(hot_reset_info(l));
+	STEP(map_dma(l, l->driver.ram, RAM_IOVA, RAM_SIZE));
+	STEP(map_dma(l, l->anon, ANON_IOVA, ANON_SIZE));
+	STEP(put32(l->nvme, VFIO_PCI_CONFIG_REGION_INDEX, 4, 6));
+	STEP(put32(l->test, VFIO_PCI_CONFIG_REGION_INDEX, 4, 6));
+}
+
+static void tested(struct life *l)
+{
+	const uint32_t trigger = VFIO_IRQ_SET_ACTION_TRIGGER;
+	uint64_t offset;
+	int fd;
+
+	STEP(set_irqs(l, l->test, VFIO_PCI_INTX_IRQ_INDEX, trigger, 0, 1));
+	STEP(set_irqs(l, l->test, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 0, 1));
+	STEP(put32(l->test, 0, 0x44, 1));
+	STEP(put32(l->test, 0, 0x44, 0));
+	STEP(set_irqs(l, l->test, VFIO_PCI_INTX_IRQ_INDEX, trigger, 0, 0));
+	STEP(set_irqs(l, l->test, VFIO_PCI_MSI_IRQ_INDEX, trigger, 0, 4));
+	STEP(put32(l->test, 0, 0x40, 1));
+	STEP(set_irqs(l, l->test, VFIO_PCI_MSI_IRQ_INDEX, trigger, 0, 0));
+	STEP(set_irqs(l, l->test, VFIO_PCI_MSIX_IRQ_INDEX, trigger, 0, 2));
+	STEP(set_irqs(l, l->test, VFIO_PCI_MSIX_IRQ_INDEX, trigger, 4, 2));
+	STEP(set_irqs(l, l->test, VFIO_PCI_REQ_IRQ_INDEX, trigger, 0, 1));
+	STEP(set_irqs(l, l->test, VFIO_PCI_ERR_IRQ_INDEX, trigger, 0, 1));
+	STEP(ioeventfd(l, l->events[0]));
+	STEP(put32(l->test, 0, 8, 7));
+	STEP(vfio_function_page(function(l, TEST_BDF), 2ull << VFIO_REGION_SHIFT, &fd, &offset));
+	STEP(dirty(l, VFIO_IOMMU_DIRTY_PAGES_FLAG_START));
+	STEP(test_dma(l, ANON_IOVA + 100, 1));
+	STEP(test_dma(l, RAM_IOVA + 100, 1));
+	STEP(test_dma(l, 0x1000, 2));
+	STEP(dirty_fetch(l));
+	STEP(dirty(l, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP));
+	vfio_device_request(machine_vfio(l->machine), function(l, TEST_BDF));
+	pcif_set_shared(function(l, TEST_BDF), true);
+	STEP(call_value(l, l->test, VFIO_DEVICE_RESET, 0));
+	pcif_set_shared(function(l, TEST_BDF), false);
+}
+
+/* One command there and back; -EIO also where the controller gives up. */
+static int command(struct client *d, unsigned queue, struct nvmed_sqe cmd)
+{
+	struct nvmed_cqe cqe;
+
+	client_queue_cmd(d, queue, cmd);
+	client_ring(d, queue);
+	while (!client_poll(d, queue, &cqe)) {
+		if (client_read32(d, NVMED_REG_CSTS) & NVMED_CSTS_CFS)
+			return -EIO;
+		sched_yield();
+	}
+	client_ack(d, queue);
+	return le16_get(cqe.status) >> 1 ? -EIO : 0;
+}
+
+static int create_queue(struct client *d)
+{
+	struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_CREATE_CQ };
+	int r;
+
+	client_queue_init(d, 1, 8);
+	cmd.prp1 = le64_make(d->q[1].cq);
+	cmd.cdw10 = le32_make(1 | 7 << 16);
+	cmd.cdw11 = le32_make(1 << 16 | 3);
+	r = command(d, 0, cmd);
+	cmd.opcode = NVMED_ADMIN_CREATE_SQ;
+	cmd.prp1 = le64_make(d->q[1].sq);
+	cmd.cdw11 = le32_make(1 << 16 | 1);
+	return r ?: command(d, 0, cmd);
+}
+
+/* The controller is enabled, does input and output in a queue of its own, and is disabled. */
+static int drive(struct life *l)
+{
+	struct client *d = &l->driver;
+	uint64_t data = RAM_IOVA + QUEUE_AREA, *list = client_ptr(d, data + 4096);
+	struct nvmed_sqe identify = { .opcode = NVMED_ADMIN_IDENTIFY,
+				      .prp1 = le64_make(data),
+				      .cdw10 = le32_make(1) };
+	struct nvmed_sqe io = { .nsid = le32_make(1),
+				.prp1 = le64_make(data),
+				.cdw12 = le32_make(7) };
+	int r;
+
+	r = client_enable(d, 8) ? 0 : -EIO;
+	r = r ?: command(d, 0, identify);
+	r = r ?: create_queue(d);
+	for (unsigned i = 0; i < 8; i++)
+		list[i] = data + (i + 2) * 4096;
+	/* Flush, write, read; and again, with a list of pages. */
+	for (unsigned op = 0; op < 6 && !r; op++) {
+		io.opcode = op % 3;
+		if (op > 2) {
+			io.prp2 = le64_make(data + 4096);
+			io.cdw12 = le32_make(8 * 5 - 1);
+		}
+		r = command(d, 1, io);
+	}
+	return client_disable(d) ? r : -EIO;
+}
+
+static void driven(struct life *l)
+{
+	STEP(set_irqs(l, l->nvme, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 2));
+	STEP(drive(l));
+	pcif_set_shared(l->driver.f, true);
+	STEP(drive(l));
+	pcif_set_shared(l->driver.f, false);
+	STEP(call_value(l, l->nvme, VFIO_DEVICE_RESET, 0));
+}
+
+static void died(struct life *l)
+{
+	static struct machine_event events[64];
+
+	if (!machine_events(l->machine, 0, events, ARRAY_SIZE(events)))
+		wrong("events", 0);
+	STEP(unmap_dma(l, ANON_IOVA, ANON_SIZE));
+	vfio_obj_put(l->container);
+	vfio_obj_put(l->groups[0]);
+	vfio_obj_put(l->nvme);
+	vfio_obj_put(l->test);
+	vfio_obj_put(l->groups[1]);
+	iommu_mem_put(l->client.mem);
+	iommu_mem_cache_drop();
+	machine_free(l->machine);
+}
+
+static void live(struct life *l, enum inject_kind kind, unsigned long n)
+{
+	int fds = count_fds();
+
+	alarm(PATIENCE_S);
+	inject_arm(kind, n);
+	STEP(born(l));
+	opened(l);
+	tested(l);
+	driven(l);
+	died(l);
+	inject_disarm();
+	verdict->fired = inject_fired(NULL);
+	verdict->fds = count_fds() - fds;
+}
+
+/* ------------------------------------------------------------------ all lives */
+
+/* Memory that is shared and a disk in memory, or memory that is not and a disk in a file. */
+static void prepare(struct life *l, bool file)
+{
+	int disk = memfd_create("disk", 0);
+
+	if (disk < 0 || ftruncate(disk, MIB(1)))
+		wrong("memfd", -errno);
+	if (file)
+		snprintf(l->spec, sizeof(l->spec), "nvme,disk=/proc/self/fd/%d,queues=2,bdf=%s",
+			 disk, NVME_BDF);
+	else
+		strcpy(l->spec, "nvme,mem=1M,queues=2,bdf=" NVME_BDF);
+	client_anonymous = file;
+	client_ram(&l->driver);
+	iommu_mem_put(l->driver.mem);
+	iommu_mem_cache_drop();
+	l->anon = mmap(NULL, ANON_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (unsigned i = 0; i < N_EVENTS; i++)
+		l->events[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	verdict = mmap(NULL, sizeof(*verdict), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
+	if (l->anon == MAP_FAILED || (void *)verdict == MAP_FAILED)
+		wrong("mmap", -errno);
+}
+
+static bool one(struct life *l, unsigned long n, unsigned *quiet)
+{
+	int status;
+	pid_t pid;
+
+	*verdict = (struct verdict){ .fired = false };
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		wrong("fork", -errno);
+	if (!pid) {
+		live(l, WALK_KIND, n);
+		exit(0); /* the sanitizer looks for leaks */
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		wrong("waitpid", -errno);
+	*quiet = verdict->fired ? 0 : *quiet + 1;
+	if (!status && !verdict->fds)
+		return true;
+	*quiet = 0;
+	printf("# call %lu (%s; %s said %d): %s %d, %d descriptors left\n", n, verdict->fault,
+	       verdict->step, verdict->error, WIFSIGNALED(status) ? "signal" : "status",
+	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), verdict->fds);
+	return false;
+}
+
+/* walk mem|disk [N]: all lives, or one. */
+int main(int argc, char **argv)
+{
+	static struct life life;
+	unsigned long n, bad = 0, said = 0;
+	unsigned quiet = 0;
+
+	if (argc < 2)
+		return 2;
+	log_set_level(argc > 2 ? LOG_DEBUG : LOG_ERROR);
+	prepare(&life, !strcmp(argv[1], "disk"));
+	if (argc > 2)
+		return !one(&life, strtoul(argv[2], NULL, 0), &quiet);
+	for (n = 1; quiet < QUIET_LIVES && n < MAX_CALLS && bad < 20; n++) {
+		bad += !one(&life, n, &quiet);
+		said += verdict->retried;
+	}
+	printf("# %lu calls, %lu failures told\n", n - 1 - quiet, said);
+	printf("%s 1 - no call's failure crashes, hangs, leaks or sticks\n1..1\n",
+	       bad || !said ? "not ok" : "ok");
+	return bad || !said;
+}
