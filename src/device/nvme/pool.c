@@ -76,7 +76,7 @@ static void *pool_thread(void *data)
 {
 	struct nvmed_ctrl *c = data;
 	struct nvmed_pool *p = &c->pool;
-	struct nvmed_scratch *s = calloc(1, sizeof(*s));
+	struct nvmed_scratch *s = NULL;
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->quit) {
@@ -91,6 +91,9 @@ static void *pool_thread(void *data)
 		req = pool_pop(p);
 		p->running++;
 		pthread_mutex_unlock(&p->lock);
+		/* Memory that is short now may be there for the next request. */
+		if (!s)
+			s = calloc(1, sizeof(*s));
 		if (s)
 			pool_run(req, s);
 		else
