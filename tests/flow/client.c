@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -698,6 +699,77 @@ static void cmd_compat(char **argv)
 #endif
 }
 
+enum { N_PASSED = 3 };
+
+static void pass_fds(int sock, int *fds, ssize_t (*go)(int, struct msghdr *))
+{
+	char byte = 0, space[CMSG_SPACE(sizeof(int[N_PASSED]))] = { 0 };
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = { NULL, 0, &iov, 1, space, sizeof(space), 0 };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int[N_PASSED]));
+	memcpy(CMSG_DATA(c), fds, sizeof(int[N_PASSED]));
+	CHECK(go(sock, &msg) == 1);
+	memcpy(fds, CMSG_DATA(c), sizeof(int[N_PASSED]));
+}
+
+static ssize_t out(int sock, struct msghdr *msg)
+{
+	return sendmsg(sock, msg, 0);
+}
+
+static ssize_t in(int sock, struct msghdr *msg)
+{
+	return recvmsg(sock, msg, 0);
+}
+
+/* One process opens and maps, is gone, and another goes on: a request's memory is the caller's. */
+static void cmd_pass(char **argv)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.size = 4096,
+	};
+	uint8_t *page;
+	int pair[2], status;
+	struct client c;
+	pid_t pid;
+
+	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair));
+	pid = fork();
+	if (!pid) {
+		c = attach();
+		page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		map.vaddr = (uintptr_t)page;
+		CHECK(!ioctl(c.container, VFIO_IOMMU_MAP_DMA, &map));
+		pass_fds(pair[0], (int *)&c, out);
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && !status, "%#x", status);
+	c.container = c.group = c.device = -1;
+	pass_fds(pair[1], (int *)&c, in);
+	enable(c.device, 6);
+	/* Private memory went with its process. */
+	dma_go(c.device, 0, 64, 7, 1);
+	CHECK(rd(c.device, 0, REG_DMA_STATUS) == 2);
+	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	map.vaddr = (uintptr_t)page;
+	map.iova = 4096;
+	CHECK(!ioctl(c.container, VFIO_IOMMU_MAP_DMA, &map));
+	dma_go(c.device, 4096, 64, 7, 1);
+	CHECK(rd(c.device, 0, REG_DMA_STATUS) == 1 && page[0] == 7);
+	close(c.device);
+	c.device = ioctl(c.group, VFIO_GROUP_GET_DEVICE_FD, bdf);
+	CHECK(c.device >= 0);
+	detach(&c);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 /* A container without a back end has its own word for what it does not know. */
 static void cmd_unknown(char **argv)
 {
@@ -721,7 +793,7 @@ static const struct {
 	{ "order", cmd_order },	    { "fork", cmd_fork },	{ "exec", cmd_exec },
 	{ "use", cmd_use },	    { "threads", cmd_threads }, { "hold", cmd_hold },
 	{ "storm", cmd_storm },	    { "orphan", cmd_orphan },	{ "compat", cmd_compat },
-	{ "unknown", cmd_unknown },
+	{ "unknown", cmd_unknown }, { "pass", cmd_pass },
 };
 
 int main(int argc, char **argv)

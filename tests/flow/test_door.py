@@ -19,7 +19,7 @@ BDF = "0000:65:00.0"
 GROUP = "1"
 PYTHON = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
 
-REQUESTS = ("regs", "mmap", "dma", "irq", "errors", "busy", "unknown", "compat")
+REQUESTS = ("regs", "mmap", "dma", "irq", "errors", "busy", "unknown", "compat", "pass")
 CLOSINGS = ("order", "fork", "exec", "threads", "hold exit")
 DEATHS = ("hold", "storm")
 
