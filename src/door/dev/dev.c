@@ -61,8 +61,8 @@ static int door_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door)
 	d->vfio = vfio;
 	d->uid = geteuid();
 	d->gid = getegid();
-	d->fuse_fd = d->root_fd = d->listener = d->helper_event = -1;
-	d->sharer_event = d->notify_event = -1;
+	d->fuse_fd = d->root_fd = d->listener = d->notify_event = -1;
+	d->guard.event = d->spawner.event = d->sharer.event = -1;
 	d->lifeline_stop = -1;
 	for (i = 0; i < LIFELINES; i++)
 		d->lifeline_fds[i] = -1;
@@ -105,8 +105,7 @@ void door_dev_free(struct door_dev *d)
 	handles_free(d);
 	close_fd(&d->listener);
 	close_fd(&d->root_fd);
-	close_fd(&d->helper_event);
-	close_fd(&d->sharer_event);
+	fuse_pool_fini(d);
 	close_fd(&d->notify_event);
 	for (i = 0; i < d->n_funcs; i++)
 		pthread_mutex_destroy(&d->funcs[i].lock);
@@ -115,7 +114,6 @@ void door_dev_free(struct door_dev *d)
 	view_free(d->view);
 	pthread_cond_destroy(&d->released_cond);
 	pthread_cond_destroy(&d->calls_cond);
-	sem_destroy(&d->spare);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }

@@ -4,7 +4,8 @@
  *
  * Locks, outermost first; none is held while a client is waited for:
  *   door_func.lock   set-up and end of a device session (may wait for our own FUSE threads)
- *   door_dev.lock    the lists: free handles, pending opens, deferred requests, counters
+ *   door_dev.lock    the lists: free handles, pending opens, counters
+ *   door_dev.pool_lock   what the FUSE threads share; nothing is allocated under it
  * The page path (page fills and write-back of device files) takes neither, allocates nothing and
  * touches no memory that could be cold: it is what every other thread may be waiting for.
  */
@@ -120,9 +121,15 @@ struct pending *pending_find(struct door_dev *d, pid_t tid);
 #define FUSE_IN_SIZE (FUSE_MAX_DATA + 4096u)
 #define FUSE_OUT_SIZE (FUSE_MAX_DATA + 4096u)
 #define POOL_START 2
-#define POOL_KEEP 4	    /* parked threads that stay */
-#define HELPER_STILL_MAX 5u /* milliseconds without a request until the helper sleeps */
+#define POOL_KEEP 4	   /* parked threads that stay */
+#define GUARD_STILL_MAX 5u /* milliseconds without a request until the guard sleeps */
 #define POOL_MAX 256
+
+struct helper { /* a thread that sleeps until it is woken */
+	pthread_t thread;
+	bool started;
+	int event;
+};
 
 struct fuse_worker {
 	struct door_dev *door;
@@ -137,16 +144,25 @@ struct fuse_req {
 	size_t arg_size;
 };
 
+/* A request that the only reader may not wait for. */
 struct deferred {
 	struct deferred *next;
 	size_t size;
-	uint8_t data[];
+	uint8_t *data;
+	uint8_t space[488];
 };
+#define DEFERRED_SLOTS 128
 
 int fuse_pool_init(struct door_dev *d);
 int fuse_pool_start(struct door_dev *d);
 void fuse_pool_stop(struct door_dev *d);
+void fuse_pool_fini(struct door_dev *d);
+void helper_wake(struct helper *h);
 void fuse_step_aside(struct door_dev *d);
+struct fuse_worker *fuse_worker_new(struct door_dev *d);
+void fuse_worker_free(struct fuse_worker *w);
+bool fuse_is_quick(const struct fuse_in_header *h, const void *arg, size_t size);
+void fuse_run(struct fuse_worker *w, const void *data, size_t size);
 int fuse_handshake(struct door_dev *d, struct door_error *err);
 /* All three return what the kernel said of the answer: 0, or -ENOENT if nobody waits for it. */
 int fuse_reply(struct fuse_req *r, int error);
@@ -284,21 +300,21 @@ struct door_dev {
 	uint32_t next_session;
 	struct pending *pending;
 
-	/* FUSE threads */
-	_Atomic uint32_t readers; /* threads in read() on the FUSE fd, or about to be */
-	_Atomic uint32_t parked;  /* threads that wait for @spare and were not sent */
-	_Atomic uint32_t moves;	  /* counts requests */
-	atomic_bool watching;	  /* the helper looks every millisecond */
-	atomic_bool exhausted;	  /* no more threads can be started */
+	/* FUSE threads, see pool.c */
+	atomic_bool reading;	 /* a thread is in read() on the FUSE fd, or about to be */
+	_Atomic uint32_t parked; /* threads that wait for @spare and were not sent */
+	_Atomic uint32_t moves;	 /* counts requests */
+	atomic_bool watching;	 /* the guard looks every millisecond */
+	atomic_bool ended;	 /* the connection is over */
+	atomic_bool stopping;
 	sem_t spare;
-	unsigned n_threads; /* under lock */
+	pthread_mutex_t pool_lock; /* innermost; nothing is allocated under it */
+	unsigned n_threads;
+	bool pool_stop;
+	struct deferred *slots, *free_slots; /* populated memory */
 	struct deferred *deferred, **deferred_tail;
 	_Atomic uint32_t n_deferred;
-	bool pool_stop;
-	pthread_t helper, sharer; /* starts threads; tells models of shared pages */
-	bool helper_started, sharer_started;
-	int helper_event, sharer_event;
-	atomic_bool stopping;
+	struct helper guard, spawner, sharer;
 
 	/* notifications */
 	int listener;

@@ -252,9 +252,7 @@ void session_client_faulted(struct door_dev *d, struct session *s)
 {
 	if (!atomic_load_explicit(&s->faulted, memory_order_relaxed) &&
 	    !atomic_exchange(&s->faulted, true)) {
-		uint64_t one = 1;
-
-		(void)!write(d->sharer_event, &one, sizeof(one));
+		helper_wake(&d->sharer);
 	}
 }
 
