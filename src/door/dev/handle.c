@@ -53,7 +53,8 @@ static int grow(struct door_dev *d)
 }
 
 /**
- * handles_new() - a slot for an open file; the caller fills in what is behind it before it answers.
+ * handles_new() - a slot for an open file; the caller fills in what is behind it, then publishes
+ * it.
  * @fh: the number for the kernel
  * Returns 0, -ENFILE, -ENOMEM, -ENODEV once the door closes.
  */
@@ -83,11 +84,16 @@ int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **out, 
 	h->text_size = 0;
 	atomic_store(&h->closed, false);
 	atomic_store(&h->flushed, false);
-	state = atomic_load(&h->state) + 1;
+	state = atomic_load(&h->state);
 	*fh = GENERATION(state) << 32 | h->index;
 	*out = h;
-	atomic_store_explicit(&h->state, state, memory_order_release);
 	return 0;
+}
+
+/* What is behind @h is filled in: its number is good from now on. */
+void handle_publish(struct handle *h)
+{
+	atomic_fetch_add_explicit(&h->state, 1, memory_order_release);
 }
 
 struct handle *handle_get(struct door_dev *d, uint64_t fh)

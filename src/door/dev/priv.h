@@ -67,6 +67,7 @@ struct handle {
 #define HANDLE_BLOCKS 1024
 
 int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **h, uint64_t *fh);
+void handle_publish(struct handle *h);
 struct handle *handle_get(struct door_dev *d, uint64_t fh); /* NULL: no such open file */
 void handle_put(struct door_dev *d, struct handle *h);
 void handle_close(struct door_dev *d, struct handle *h); /* its last descriptor is gone; once */

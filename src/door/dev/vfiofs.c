@@ -86,6 +86,7 @@ void file_open(struct fuse_req *r)
 		return;
 	}
 	err = open_behind(r, h);
+	handle_publish(h);
 	if (err) {
 		handle_close(r->door, h);
 		fuse_reply(r, err);
