@@ -34,12 +34,12 @@ static int init_owners(struct door_dev *d)
 
 static int init_funcs(struct door_dev *d)
 {
-	unsigned i;
+	unsigned i, n = pcim_count(d->pci);
 
-	d->n_funcs = pcim_count(d->pci);
-	d->funcs = calloc(d->n_funcs ? d->n_funcs : 1, sizeof(*d->funcs));
+	d->funcs = calloc(n ? n : 1, sizeof(*d->funcs));
 	if (!d->funcs)
 		return -ENOMEM;
+	d->n_funcs = n;
 	for (i = 0; i < d->n_funcs; i++) {
 		d->funcs[i].f = pcim_function(d->pci, i);
 		d->funcs[i].door = d;

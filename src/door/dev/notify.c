@@ -107,8 +107,8 @@ static void serve(struct door_dev *d, const struct seccomp_notif *n)
 
 	h = find_group(d, n, &r);
 	if (!h) {
-		if (!r)
-			answer(d, n, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+		/* Also where the request should be gone: an answer to nobody does no harm. */
+		answer(d, n, r, r ? 0 : SECCOMP_USER_NOTIF_FLAG_CONTINUE);
 		return;
 	}
 	handle_used(d, h);
