@@ -24,7 +24,10 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -297,6 +300,9 @@ WRAP(int, fcntl64, (int fd, int cmd, long arg))
 /* pidfd_open, pidfd_getfd, kcmp, seccomp, statx. */
 WRAP(long, syscall, (long nr, long a, long b, long c, long d, long e, long f))
 {
+	/* It frees, and the watcher, which would fail with its parent, relies on it. */
+	if (nr == SYS_close_range)
+		return __real_syscall(nr, a, b, c, d, e, f);
 	SYSTEM(syscall, EMFILE, -1, nr, a, b, c, d, e, f);
 }
 
@@ -312,6 +318,22 @@ WRAP(ssize_t, process_vm_writev,
       unsigned long n_to, unsigned long flags))
 {
 	SYSTEM(process_vm_writev, ENOMEM, -1, pid, from, n_from, to, n_to, flags);
+}
+
+WRAP(int, mount,
+     (const char *from, const char *to, const char *type, unsigned long flags, const void *data))
+{
+	SYSTEM(mount, ENOMEM, -1, from, to, type, flags, data);
+}
+
+WRAP(int, umount2, (const char *path, int flags))
+{
+	SYSTEM(umount2, ENOMEM, -1, path, flags);
+}
+
+WRAP(int, unshare, (int flags))
+{
+	SYSTEM(unshare, ENOMEM, -1, flags);
 }
 
 /* These return what the others put into errno. */
