@@ -62,8 +62,10 @@ static void set_port_window(struct pcif *port, enum window_kind kind, uint64_t f
 
 	switch (kind) {
 	case WINDOW_IO:
-		config_preset(c, PCI_IO_BASE, 1, (uint32_t)(first >> 8) & 0xf0);
-		config_preset(c, PCI_IO_LIMIT, 1, (uint32_t)(last >> 8) & 0xf0);
+		config_preset(c, PCI_IO_BASE, 1, ((uint32_t)(first >> 8) & 0xf0) | 1);
+		config_preset(c, PCI_IO_LIMIT, 1, ((uint32_t)(last >> 8) & 0xf0) | 1);
+		config_preset(c, PCI_IO_BASE_UPPER16, 2, (uint32_t)(first >> 16));
+		config_preset(c, PCI_IO_LIMIT_UPPER16, 2, (uint32_t)(last >> 16));
 		break;
 	case WINDOW_MEM:
 		config_preset(c, PCI_MEMORY_BASE, 2, (uint32_t)(first >> 16) & 0xfff0);
@@ -95,9 +97,8 @@ static int assign_below(struct pcim *m, struct pcif *port, enum window_kind kind
 				    f->desc.bars[b].size != size)
 					continue;
 				if (at > w->last || size - 1 > w->last - at) {
-					log_error("%s: no %s space left for BAR %u of %llu KiB",
-						  f->name, w->name, b,
-						  (unsigned long long)size >> 10);
+					log_info("%s: no %s space left for BAR %u of %llu bytes",
+						 f->name, w->name, b, (unsigned long long)size);
 					return -ENOSPC;
 				}
 				set_bar(f, b, at);
@@ -116,10 +117,14 @@ static int assign_below(struct pcim *m, struct pcif *port, enum window_kind kind
  */
 int windows_assign(struct pcim *m)
 {
-	/* Below 4 GiB, clear of the interrupt controllers and the message window. */
+	/*
+	 * Memory: below 4 GiB, clear of the interrupt controllers and the message window. I/O: a
+	 * port cannot forward less than 4 KiB, so 64 KiB would do for 15 of them; its 32-bit form
+	 * is enough for as many as there can be.
+	 */
 	struct window windows[WINDOW_KINDS] = {
-		[WINDOW_IO] = { "I/O", 0x1000, 0xffff, KIB(4) },
-		[WINDOW_MEM] = { "32-bit memory", 0xe0000000, 0xfbffffff, MIB(1) },
+		[WINDOW_IO] = { "I/O", 0x1000, 0xffffff, KIB(4) },
+		[WINDOW_MEM] = { "32-bit memory", 0x80000000, 0xfbffffff, MIB(1) },
 		[WINDOW_PREF] = { "prefetchable memory", 0x380000000000, 0x3fffffffffff, MIB(1) },
 	};
 
