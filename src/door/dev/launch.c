@@ -186,26 +186,38 @@ static void mount_fuse(struct launch *l)
 		_exit(127);
 }
 
-struct place { /* part of our file system, and where it goes */
-	int tree;
-	char path[256];
-};
-
-static unsigned add_place(struct launch *l, struct place *p, int root, const char *from,
-			  const char *to, const char *name)
+/* A part of our file system, out of its mount. */
+static int take_part(struct launch *l, int root, const char *path)
 {
 	struct door_error err;
-	char path[256];
+	int tree = graft_clone(root, path);
 
-	snprintf(path, sizeof(path), "%s%s", from, name);
-	snprintf(p->path, sizeof(p->path), "%s%s", to, name);
-	p->tree = graft_clone(root, path);
-	if (p->tree < 0)
-		fail(l, explain_mount(&err, p->tree, path, l->userns), &err);
-	return 1;
+	if (tree < 0)
+		fail(l, explain_mount(&err, tree, path, l->userns), &err);
+	return tree;
 }
 
-#define MAX_PLACES 128
+/* Consumes @tree. */
+static void put_part(struct launch *l, int tree, const char *path)
+{
+	struct door_error err;
+	int r = graft_ensure_dir(path);
+
+	if (!r)
+		r = graft_attach(tree, path);
+	if (r)
+		fail(l, explain_mount(&err, r, path, l->userns), &err);
+	close(tree);
+}
+
+static void place(struct launch *l, int root, const char *from, const char *to, const char *name)
+{
+	char source[256], target[256];
+
+	snprintf(source, sizeof(source), "%s%s", from, name);
+	snprintf(target, sizeof(target), "%s%s", to, name);
+	put_part(l, take_part(l, root, source), target);
+}
 
 /* Where the children of the view's root go: themselves, or each of their own children. */
 static const struct {
@@ -217,12 +229,11 @@ static const struct {
 	{ "class", "/sys/class/", true },
 };
 
-static unsigned view_place(struct launch *l, struct place *p, unsigned max, int root,
-			   const struct view_node *node)
+static void place_view(struct launch *l, int root, const struct view_node *node)
 {
 	const struct view_node *child;
 	char from[128];
-	unsigned i, n = 0;
+	unsigned i;
 
 	for (i = 0; i < ARRAY_SIZE(view_places); i++) {
 		if (strcmp(node->name, view_places[i].name))
@@ -230,41 +241,34 @@ static unsigned view_place(struct launch *l, struct place *p, unsigned max, int 
 		snprintf(from, sizeof(from), "sys/%s%s", node->name,
 			 view_places[i].children ? "/" : "");
 		if (!view_places[i].children)
-			return max ? add_place(l, p, root, from, view_places[i].to, "") : 0;
-		for (child = node->child; child && n < max; child = child->next)
-			if (child->type == VIEW_DIR)
-				n += add_place(l, p + n, root, from, view_places[i].to,
-					       child->name);
+			place(l, root, from, view_places[i].to, "");
+		else
+			for (child = node->child; child; child = child->next)
+				if (child->type == VIEW_DIR)
+					place(l, root, from, view_places[i].to, child->name);
 	}
-	return n;
 }
 
-/* Cuts our file system to pieces and puts each where it belongs. Returns its whole root. */
+/*
+ * Cuts our file system to pieces and puts each where it belongs, one after the other: there is one
+ * for each root bus, more than we may have descriptors. Returns its whole root.
+ */
 static int place_views(struct launch *l)
 {
-	static struct place places[MAX_PLACES];
 	const struct view_node *node;
 	struct door_error err;
-	unsigned i, n = 0;
 	int root = open("/dev/vfio", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r;
+	int vfio;
 
 	if (root < 0)
 		fail(l, explain_fuse_mount(&err, -errno, l->userns), &err);
-	n += add_place(l, &places[n], root, "vfio", "/dev/vfio", "");
 	for (node = l->sys->child; node; node = node->next)
-		n += view_place(l, &places[n], MAX_PLACES - n, root, node);
+		place_view(l, root, node);
+	vfio = take_part(l, root, "vfio");
 	/* The whole goes out of sight; @root keeps it for the parent. */
 	if (umount2("/dev/vfio", MNT_DETACH))
 		fail(l, explain_mount(&err, -errno, "/dev/vfio", l->userns), &err);
-	for (i = 0; i < n; i++) {
-		r = graft_ensure_dir(places[i].path);
-		if (!r)
-			r = graft_attach(places[i].tree, places[i].path);
-		if (r)
-			fail(l, explain_mount(&err, r, places[i].path, l->userns), &err);
-		close(places[i].tree);
-	}
+	put_part(l, vfio, "/dev/vfio");
 	return root;
 }
 
@@ -295,6 +299,18 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Our handlers would swallow what the terminal sends to the group before there is a command. */
+static void take_terminal_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGQUIT };
+	struct sigaction old;
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(signals); i++)
+		if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			signal(signals[i], SIG_DFL);
+}
+
 void launch_child(struct launch *l)
 {
 	struct launch_msg msg = { .kind = LAUNCH_READY };
@@ -304,6 +320,7 @@ void launch_child(struct launch *l)
 	unsigned n = 0;
 	char go;
 
+	take_terminal_signals();
 	make_namespaces(l);
 	mount_fuse(l);
 	fds[0] = place_views(l);

@@ -178,6 +178,10 @@ static struct resource window_resource(struct pcif *f, unsigned window)
 		r.first = (v & 0xf0) << 8;
 		r.last = (v & 0xf000) | 0xfff;
 		r.flags = RES_IO | (v & PCI_IO_RANGE_TYPE_MASK);
+		if ((v & PCI_IO_RANGE_TYPE_MASK) == PCI_IO_RANGE_TYPE_32) {
+			r.first |= pcif_config_read(f, PCI_IO_BASE_UPPER16, 2) << 16;
+			r.last |= pcif_config_read(f, PCI_IO_LIMIT_UPPER16, 2) << 16;
+		}
 	} else if (window == 1) {
 		v = pcif_config_read(f, PCI_MEMORY_BASE, 4);
 		r.first = (uint64_t)(v & 0xfff0) << 16;
