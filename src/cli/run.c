@@ -10,7 +10,10 @@
  * back to their default, while the command would inherit a mask. The terminal sends its signals to
  * the command as well (same process group), so here they are only survived; what somebody sends to
  * this process alone is passed on. What was ignored when we started stays so, for the command too
- * (nohup).
+ * (nohup). While the machine is made there is no command, and nothing that has to be undone: until
+ * then signals do what they do to any program. Between that and the command's exec the terminal's
+ * signals end the child that is being prepared, and so the run; one that came too early for the
+ * child reaches the command.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -43,6 +46,7 @@ struct run {
 
 static int signal_fd = -1; /* eventfd that wakes the loop */
 static _Atomic bool got_term, got_hup;
+static _Atomic int got_terminal; /* the terminal's last signal, 0: none */
 
 static void on_signal(int sig)
 {
@@ -53,7 +57,8 @@ static void on_signal(int sig)
 		atomic_store(&got_term, true);
 	else if (sig == SIGHUP)
 		atomic_store(&got_hup, true);
-	/* Others, the terminal's and SIGPIPE, are the command's business or an errno. */
+	else if (sig != SIGPIPE)
+		atomic_store(&got_terminal, sig);
 	if (write(signal_fd, &one, sizeof(one)) < 0) {
 		/* Full: the loop wakes anyway. */
 	}
@@ -78,6 +83,15 @@ static int signals_init(void)
 			return -errno;
 	}
 	return 0;
+}
+
+static int run_signals(void)
+{
+	int ret = guard_init();
+
+	if (!ret)
+		ret = signals_init();
+	return ret ? cli_fail(&cli_run, CLI_RUN_FAILED, "signals: %s", strerror(-ret)) : CLI_GO_ON;
 }
 
 static void run_forward(struct run *r, int sig)
@@ -266,6 +280,8 @@ static int run_start(struct run *r, char **argv)
 		return cli_fail(&cli_run, CLI_RUN_FAILED, "event loop: %s", strerror(-ret));
 	ret = door_dev_start(machine_pci(r->machine), machine_vfio(r->machine), argv, &r->door,
 			     &err);
+	if (ret == -EINTR && atomic_load(&got_terminal))
+		return 128 + atomic_load(&got_terminal);
 	/* It was found above, so this says what is inside of it, or what it is. */
 	if (ret == -ENOEXEC || ret == -E2BIG || ret == -ETXTBSY)
 		return program_status(argv[0], ret);
@@ -285,6 +301,9 @@ static int run_serve(struct run *r)
 	r->pidfd = (int)syscall(SYS_pidfd_open, r->pid, 0);
 	if (r->pidfd < 0)
 		return cli_fail(&cli_run, CLI_RUN_FAILED, "pidfd_open: %s", strerror(errno));
+	/* What came while the command was not there yet may have reached nobody. */
+	if (atomic_load(&got_terminal))
+		run_forward(r, atomic_load(&got_terminal));
 	ret = loop_fd_add(r->loop, r->pidfd, EPOLLIN, run_on_exit, r, &source);
 	if (ret)
 		return cli_fail(&cli_run, CLI_RUN_FAILED, "event loop: %s", strerror(-ret));
@@ -303,7 +322,7 @@ static int run_run(const struct cli_command *self, int argc, char **argv)
 {
 	struct run r = { .pidfd = -1 };
 	struct run_options opt = { 0 };
-	int first, status, ret;
+	int first, status;
 
 	status = cli_parse(self, argc, argv, run_option, &opt, &first);
 	if (status != CLI_GO_ON)
@@ -316,13 +335,9 @@ static int run_run(const struct cli_command *self, int argc, char **argv)
 				"no device given: add --device SPEC or --machine FILE "
 				"(`uvfio models` lists the models)");
 	run_set_log(&opt);
-	ret = guard_init();
-	if (!ret)
-		ret = signals_init();
-	if (ret)
-		return cli_fail(self, CLI_RUN_FAILED, "signals: %s", strerror(-ret));
-
 	status = run_build(&r, &opt);
+	if (status == CLI_GO_ON)
+		status = run_signals();
 	if (status == CLI_GO_ON)
 		status = run_start(&r, argv + first);
 	if (status == CLI_GO_ON)

@@ -25,7 +25,8 @@ struct door_error { /* names what is missing and the remedy */
  * runs with the caller's user and group, standard files, directory and environment.
  * Returns 0, or a negative errno with the cause in @err: no /dev/fuse, no user namespaces, no
  * seccomp, kernel too old for FUSE_DIRECT_IO_ALLOW_MMAP, inside another uvfio run, ... A command
- * that cannot be executed: -ENOENT, -EACCES or what execve gave.
+ * that cannot be executed: -ENOENT, -EACCES or what execve gave. -EINTR: a signal (the terminal's)
+ * ended the child before it was the command.
  */
 int door_dev_start(struct pcim *pci, struct vfio *vfio, char *const argv[], struct door_dev **door,
 		   struct door_error *err);

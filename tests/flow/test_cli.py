@@ -226,6 +226,25 @@ def test_status(tap, cli):
            got)
 
 
+def test_many(tap, cli):
+    """As many devices as a machine file can have, and one more."""
+    count = 1024
+    for model, more in (("testdev", {}), ("nvme", {"mem": "1M"})):
+        path = cli.place.path(f"many-{model}.json")
+        with open(path, "w") as f:
+            json.dump({"devices": [dict(more, model=model)] * count}, f)
+        cli.place.own(path)
+        got = cli.run("sh", "-c", "ls /dev/vfio | wc -l; cat /sys/bus/pci/devices/*/config | wc -c",
+                      options=("-m", path))
+        files, size = (got[1].split() + ["", ""])[:2]
+        tap.ok(got[0] == 0 and files == str(count + 1) and int(size) >= count * 2 * 256 and
+               not got[2], f"{count} of {model}", got)
+    with open(path, "w") as f:
+        json.dump({"devices": [{"model": "testdev"}] * (count + 1)}, f)
+    got = cli.run("true", options=("-m", path))
+    tap.ok(got[0] == 125 and "1024" in got[2] and got[2].count("\n") == 1, "one more", got)
+
+
 def test_signals(tap, cli):
     up = "echo up; while :; do sleep 0.05; done"
     for name, number in (("TERM", signal.SIGTERM), ("HUP", signal.SIGHUP)):
@@ -251,6 +270,27 @@ def test_signals(tap, cli):
     running.process.send_signal(signal.SIGTERM)
     tap.equal(running.process.wait(PATIENCE), 137, "another one after 5 s does")
     running.end()
+    # Before there is a command, signals end the run.
+    fifo = cli.place.path("fifo")
+    os.mkfifo(fifo)
+    cli.place.own(fifo)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        run = subprocess.Popen([*cli.place.prefix, cli.place.uvfio, "run", "-m", fifo, "--", "true"],
+                               env=cli.env, cwd=cli.place.dir, stdin=subprocess.DEVNULL)
+        run.send_signal(number)
+        tap.ok(run.wait(PATIENCE) in (-number, 128 + number),
+               f"signal {number} while the machine file is read")
+    # Ctrl-C, at any moment of the launch: it ends either uvfio or the command, and no line is said.
+    for step in range(0, 40, 2):
+        run = subprocess.Popen([*cli.place.prefix, cli.place.uvfio, "run", "-d", SPEC, "--",
+                                "sleep", "1000"], env=cli.env, cwd=cli.place.dir, text=True,
+                               stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               start_new_session=True)
+        time.sleep(step / 1000)
+        os.killpg(run.pid, signal.SIGINT)
+        said = run.communicate(timeout=PATIENCE)[1]
+        tap.ok(run.returncode in (-2, 130) and not said, f"Ctrl-C after {step} ms",
+               f"{run.returncode} {said}")
     # Signals that the command gets have their defaults, whatever uvfio does with its own.
     out = cli.run("grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status")[1]
     handled = sum(1 << (s - 1) for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT,
@@ -481,7 +521,7 @@ def main():
     tap, cli = Tap(), Cli(place)
     before = len(os.listdir("/proc/self/fd"))
     try:
-        for test in (test_words, test_status, test_signals, test_socket, test_hostile, test_list,
+        for test in (test_words, test_status, test_many, test_signals, test_socket, test_hostile, test_list,
                      test_iommu, test_stopped, test_events):
             print(f"# {test.__name__}")
             try:

@@ -246,9 +246,15 @@ static int launch(struct door_dev *d, char *const argv[], struct door_error *err
 	}
 	close(sock[0]);
 	if (r && d->child > 0) {
+		int status = 0;
+
 		kill(d->child, SIGKILL);
-		while (waitpid(d->child, NULL, 0) < 0 && errno == EINTR)
+		while (waitpid(d->child, &status, 0) < 0 && errno == EINTR)
 			;
+		/* The terminal's, which had it first. */
+		if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
+			r = explain_text(err, -EINTR, "ended by signal %d while it was started",
+					 WTERMSIG(status));
 	}
 	return r;
 }
