@@ -6,7 +6,9 @@ and what happens where the door cannot be opened.
 Usage: test_door.py UVFIO CLIENT [--as-root]. Inside `uvfio run` it calls itself with --inside.
 Nothing here depends on time, save for the patience with which a hang is told."""
 
+import ctypes
 import os
+import platform
 import select
 import signal
 import subprocess
@@ -104,6 +106,31 @@ class Inside:
         return 1 if self.bad else 0
 
 
+# ---------------------------------------------------------------- a poorer kernel
+
+# <asm/unistd_64.h>; only where these are the numbers is anything tested by them.
+NUMBERS = {"seccomp": 317, "pidfd_getfd": 438, "process_vm_readv": 310, "process_vm_writev": 311,
+           "open_tree": 428, "mount": 165}
+
+
+def without(call, errno, argv):
+    """Runs a command to which one system call fails, as in a container that forbids it."""
+    def insn(code, yes, no, k):
+        return code.to_bytes(2, "little") + bytes((yes, no)) + k.to_bytes(4, "little")
+
+    code = (insn(0x20, 0, 0, 0) +                   # the call's number
+            insn(0x15, 0, 1, NUMBERS[call]) +
+            insn(0x06, 0, 0, 0x00050000 | errno) +  # SECCOMP_RET_ERRNO
+            insn(0x06, 0, 0, 0x7fff0000))           # SECCOMP_RET_ALLOW
+    text = ctypes.create_string_buffer(code, len(code))
+    program = ctypes.create_string_buffer(
+        (len(code) // 8).to_bytes(8, "little") + ctypes.addressof(text).to_bytes(8, "little"), 16)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
+        sys.exit("prctl: " + os.strerror(ctypes.get_errno()))
+    os.execvp(argv[0], argv)
+
+
 # ---------------------------------------------------------------- outside
 
 class Door:
@@ -162,6 +189,13 @@ class Door:
 
     def refusals(self):
         in_userns = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+        script = self.place.visible(os.path.abspath(__file__))
+        if platform.machine() == "x86_64":
+            for call, word in (("seccomp", "seccomp=unconfined"), ("pidfd_getfd", "SYS_PTRACE"),
+                               ("process_vm_readv", "SYS_PTRACE"), ("open_tree", "apparmor"),
+                               ("process_vm_writev", "SYS_PTRACE"), ("mount", "apparmor")):
+                self.refuses(f"{call} is forbidden", (word,),
+                             before=(PYTHON, script, "--without", call, "1"))
         self.refuses("inside another run", ("already inside",), self.place.uvfio, "run", "-d",
                      "testdev", "--", "true")
         if subprocess.run([*self.place.prefix, *in_userns, "true"], env=self.env,
@@ -204,4 +238,6 @@ def outside():
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--without":
+        without(sys.argv[2], int(sys.argv[3]), sys.argv[4:])
     sys.exit(Inside(sys.argv[2]).all() if sys.argv[1] == "--inside" else outside())

@@ -168,7 +168,31 @@ static int expect_exec(int sock, struct door_error *err)
 	return msg.errnum < 0 ? msg.errnum : -EPROTO;
 }
 
-static int adopt(struct door_dev *d, int sock, struct door_error *err)
+/*
+ * Later, a refusal could only be told to the client, as an errno that says something else. The
+ * child is what a client will be: its descriptor @number is open, and its memory is a copy of ours.
+ */
+static int check_reach(const struct door_dev *d, int number, struct door_error *err)
+{
+	AUTO_CLOSE int pidfd = client_pidfd(d->child);
+	AUTO_CLOSE int fd = -1;
+	pid_t child;
+	int r;
+
+	if (pidfd < 0)
+		return explain_reach(err, pidfd, "pidfd_open");
+	fd = client_getfd(pidfd, number);
+	if (fd < 0)
+		return explain_reach(err, fd, "pidfd_getfd");
+	r = client_read(d->child, (uint64_t)(uintptr_t)&d->child, &child, sizeof(child));
+	if (r)
+		return explain_reach(err, r, "process_vm_readv");
+	r = client_write(d->child, (uint64_t)(uintptr_t)&d->child, &child, sizeof(child));
+	return r ? explain_reach(err, r, "process_vm_writev") : 0;
+}
+
+/* @number: the child's end of @sock. */
+static int adopt(struct door_dev *d, int sock, int number, struct door_error *err)
 {
 	struct launch_msg msg;
 	struct statx st;
@@ -190,6 +214,9 @@ static int adopt(struct door_dev *d, int sock, struct door_error *err)
 		return r;
 	d->root_fd = fds[0];
 	d->listener = fds[1];
+	r = check_reach(d, number, err);
+	if (r)
+		return r;
 	if (statx(d->root_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st))
 		return -errno;
 	d->dev_major = st.stx_dev_major;
@@ -242,7 +269,7 @@ static int launch(struct door_dev *d, char *const argv[], struct door_error *err
 	lifelines_close_fds(d);
 	if (!r) {
 		raise_nofile();
-		r = adopt(d, sock[0], err);
+		r = adopt(d, sock[0], sock[1], err);
 	}
 	close(sock[0]);
 	if (r && d->child > 0) {

@@ -153,3 +153,18 @@ int explain_seccomp(struct door_error *err, int errnum)
 		"the kernel has none (CONFIG_SECCOMP_FILTER)",
 		strerror(-errnum));
 }
+
+int explain_reach(struct door_error *err, int errnum, const char *call)
+{
+	if (sysctl_value("/proc/sys/kernel/yama/ptrace_scope", 0) > 1)
+		return explain_text(
+			err, errnum,
+			"may not look into the command (%s: %s): Yama forbids it. 'sudo "
+			"sysctl kernel.yama.ptrace_scope=1' (after a boot, if it is 3)",
+			call, strerror(-errnum));
+	return explain_text(err, errnum,
+			    "may not look into the command (%s: %s): a container forbids it. Start "
+			    "that with '--cap-add SYS_PTRACE' or '--security-opt "
+			    "seccomp=unconfined'",
+			    call, strerror(-errnum));
+}
