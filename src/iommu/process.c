@@ -9,7 +9,9 @@
  * 1320). Unlike copy_to_user() it also writes to private mappings that are read-only.
  *
  * Opening costs several microseconds, so the last few threads are cached. A cached entry is right
- * if (a) the thread is still the same: its pidfd does not poll as exited; and (b) its mm is: a
+ * if (a) the thread is still the same: a watcher thread of ours is told by its pidfd when it exits,
+ * and drops the entry (microseconds later; the number comes back only after all others were given
+ * out, which takes a second at the very least); and (b) its mm is: a
  * thread changes its mm by exec only, and the old mm then dies, unless another process shares it. A
  * process that shares its parent's mm (vfork before exec) is therefore never cached.
  *
@@ -17,7 +19,9 @@
  */
 #include <errno.h>
 #include <linux/kcmp.h>
-#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 
 #include "iommu/compat.h"
@@ -190,9 +194,14 @@ static struct cache_entry {
 	int fd;	   /* pidfd of the thread, or (older kernels) directory /proc/TID */
 	bool is_pidfd;
 	uint64_t used;
+	uint64_t serial;	     /* of the entry, for the watcher */
 	struct process_mem *process; /* owns a reference */
 } cache[CACHE_SIZE];
-static uint64_t cache_clock;
+static uint64_t cache_clock, cache_serial;
+static struct watcher {
+	pthread_t thread;
+	int epoll_fd, stop_fd;
+} * watcher;
 static pthread_mutex_t cache_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the above */
 
 static void entry_drop(struct cache_entry *c)
@@ -202,14 +211,97 @@ static void entry_drop(struct cache_entry *c)
 	*c = (struct cache_entry){ 0 };
 }
 
+/* ------------------------------------------------------------------ the watcher */
+
+static void watcher_drop(uint64_t serial)
+{
+	pthread_mutex_lock(&cache_lock);
+	for (size_t i = 0; i < CACHE_SIZE; i++) {
+		if (cache[i].tid && cache[i].serial == serial)
+			entry_drop(&cache[i]);
+	}
+	pthread_mutex_unlock(&cache_lock);
+}
+
+/* Serial 0 is the word to stop. */
+static void *watcher_main(void *data)
+{
+	struct watcher *w = data;
+	struct epoll_event ev;
+
+	pthread_setname_np(pthread_self(), "uvfio-clients");
+	for (;;) {
+		int n = epoll_wait(w->epoll_fd, &ev, 1, -1);
+
+		if (n < 0 && errno != EINTR)
+			return NULL;
+		if (n == 1 && !ev.data.u64)
+			return NULL;
+		if (n == 1)
+			watcher_drop(ev.data.u64);
+	}
+}
+
+static void watcher_free(struct watcher *w)
+{
+	base_cleanup_close(&w->epoll_fd);
+	base_cleanup_close(&w->stop_fd);
+	free(w);
+}
+
+/* With cache_lock. NULL if there can be none. */
+static struct watcher *watcher_get(void)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	sigset_t all, old;
+	struct watcher *w;
+	bool ok;
+
+	if (watcher)
+		return watcher;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return NULL;
+	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	w->stop_fd = eventfd(0, EFD_CLOEXEC);
+	ok = w->epoll_fd >= 0 && w->stop_fd >= 0 &&
+	     !epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->stop_fd, &ev);
+	/* Signals are for the threads that expect them. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (ok && !pthread_create(&w->thread, NULL, watcher_main, w))
+		watcher = w;
+	else
+		watcher_free(w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return watcher;
+}
+
+static bool watcher_add(const struct cache_entry *c)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = c->serial };
+	struct watcher *w = watcher_get();
+
+	return w && !epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev);
+}
+
+static void watcher_stop(struct watcher *w)
+{
+	uint64_t one = 1;
+
+	if (!w)
+		return;
+	if (write(w->stop_fd, &one, sizeof(one)) == sizeof(one))
+		pthread_join(w->thread, NULL);
+	watcher_free(w);
+}
+
+/* ------------------------------------------------------------------ looking up */
+
 /* Whether the thread that was cached still is. */
 static bool entry_thread_alive(const struct cache_entry *c)
 {
-	struct pollfd pfd = { .fd = c->fd, .events = POLLIN };
-
-	if (c->is_pidfd)
-		return poll(&pfd, 1, 0) == 0;
-	return !faccessat(c->fd, "stat", F_OK, 0);
+	return c->is_pidfd || !faccessat(c->fd, "stat", F_OK, 0);
 }
 
 static struct cache_entry *cache_find(pid_t tid)
@@ -275,8 +367,10 @@ static void cache_add(pid_t tid, struct process_mem *p)
 	}
 	if (c->tid)
 		entry_drop(c);
-	*c = (struct cache_entry){ tid, fd, is_pidfd, ++cache_clock, p };
+	*c = (struct cache_entry){ tid, fd, is_pidfd, ++cache_clock, ++cache_serial, p };
 	iommu_mem_get(&p->mem);
+	if (is_pidfd && !watcher_add(c))
+		entry_drop(c);
 }
 
 /* Another thread of the same mm may be cached: then its memory is this one's as well. */
@@ -369,10 +463,15 @@ int iommu_mem_process_read(pid_t tid, uint64_t vaddr, void *buf, size_t size,
 
 void iommu_mem_cache_drop(void)
 {
+	struct watcher *w;
+
 	pthread_mutex_lock(&cache_lock);
+	w = watcher;
+	watcher = NULL;
 	for (size_t i = 0; i < CACHE_SIZE; i++) {
 		if (cache[i].tid)
 			entry_drop(&cache[i]);
 	}
 	pthread_mutex_unlock(&cache_lock);
+	watcher_stop(w);
 }

@@ -284,6 +284,7 @@ struct call {
 	uint8_t *data;	    /* where the block is copied to */
 	uint8_t asked[128]; /* what it said, where it is no longer than that */
 	void *data_owned;   /* malloc'ed, where it did not fit the thread's buffer */
+	bool wants_mem;	    /* client.mem is to be found with the first read */
 	struct vfio_fd *fds;
 	struct handle **handles;
 };
@@ -304,6 +305,14 @@ static int reserve(struct call *c, size_t size)
 
 static int call_read(struct call *c, uint64_t addr, void *buf, size_t size)
 {
+	if (c->wants_mem && !c->client.mem) {
+		int r = iommu_mem_process_read(c->tid, addr, buf, size, &c->client.mem);
+
+		if (!r || r == -EFAULT)
+			return r;
+		/* Its memory cannot be mapped then; that is vfio's to say where it matters. */
+		c->wants_mem = false;
+	}
 	return c->client.mem ? iommu_mem_read(c->client.mem, addr, buf, size)
 			     : client_read(c->tid, addr, buf, size);
 }
@@ -470,9 +479,7 @@ static int call_vfio(struct call *c)
 	if (kind == VFIO_KIND_GROUP && c->vc.request == VFIO_GROUP_GET_DEVICE_FD)
 		return -EPERM;
 	/* Requests to a container may map the caller's memory; their blocks come the same way. */
-	if (kind == VFIO_KIND_CONTAINER && shape->arg == VFIO_ARG_ARGSZ &&
-	    iommu_mem_process(c->tid, &c->client.mem))
-		c->client.mem = NULL;
+	c->wants_mem = kind == VFIO_KIND_CONTAINER && shape->arg == VFIO_ARG_ARGSZ;
 	r = copy_in(c, shape);
 	if (r)
 		return r;
