@@ -76,6 +76,8 @@ int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **out, 
 	if (r)
 		return r;
 
+	if (kind == HANDLE_VFIO)
+		atomic_fetch_add(&d->n_vfio, 1);
 	h->kind = kind;
 	h->obj = NULL;
 	h->session = NULL;
@@ -123,6 +125,9 @@ static void destroy(struct door_dev *d, struct handle *h)
 	}
 	if (h->obj)
 		vfio_obj_put(h->obj);
+	/* With the last file of the last client goes what was kept of their processes. */
+	if (h->kind == HANDLE_VFIO && atomic_fetch_sub(&d->n_vfio, 1) == 1)
+		iommu_mem_cache_drop();
 	free(h->text);
 	h->text = NULL;
 

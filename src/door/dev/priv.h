@@ -295,6 +295,7 @@ struct door_dev {
 	pthread_cond_t released_cond;
 	uint64_t released;
 	_Atomic uint32_t n_flushed;
+	atomic_uint n_vfio; /* handles of VFIO files */
 
 	/* sessions */
 	struct door_func *funcs;
