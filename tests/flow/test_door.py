@@ -140,11 +140,11 @@ class Door:
         self.tap = tap
         self.env = dict(os.environ, LC_ALL="C", **place.env)
 
-    def popen(self, *command, before=(), stdout=subprocess.PIPE, stderr=subprocess.PIPE):
+    def popen(self, *command, before=(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more):
         argv = [*self.place.prefix, *before, self.place.uvfio, "run", "-d", f"testdev,bdf={BDF}",
                 "--", *command]
         return subprocess.Popen(argv, env=self.env, cwd=self.place.dir, stdin=subprocess.DEVNULL,
-                                stdout=stdout, stderr=stderr, text=True)
+                                stdout=stdout, stderr=stderr, text=True, **more)
 
     def run(self, *command, before=(), patience=PATIENCE):
         p = self.popen(*command, before=before)
@@ -181,6 +181,23 @@ class Door:
         # The command holds the pipe; it was asked to end.
         gone = bool(select.select([p.stdout], [], [], PATIENCE)[0])
         self.tap.ok(gone and not p.stdout.read(), f"and the client of {command} with it")
+
+    def group_killed(self, command):
+        """The same with all that the terminal or a supervisor takes for the run."""
+        ended = True
+        for step in range(8):
+            p = self.popen(self.client, command, BDF, GROUP, stderr=subprocess.DEVNULL,
+                           start_new_session=True)
+            ended &= p.stdout.readline() == "ready\n"
+            time.sleep(step / 200)
+            os.killpg(p.pid, signal.SIGKILL)
+            try:
+                p.wait(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                ended = False
+                break
+            p.stdout.close()
+        self.tap.ok(ended, f"the process group killed while a client is in {command}: it ends")
 
     def refuses(self, name, words, *command, before=()):
         status, _, err = self.run(*(command or ("true",)), before=before)
@@ -230,6 +247,7 @@ def outside():
         door.orphan()
         for command in DEATHS:
             door.killed(command)
+            door.group_killed(command)
         door.refusals()
         door.not_run()
     finally:

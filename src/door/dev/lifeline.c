@@ -126,7 +126,9 @@ static __attribute__((noreturn)) void watch(const int *lines, int dir)
 	int i;
 
 	prctl(PR_SET_NAME, "uvfio-watch");
-	/* Signals of the terminal go to the whole group; this process ends when ours does. */
+	/* Who kills the whole group must not take with us the one that cleans up behind us. */
+	setsid();
+	/* This process ends when ours does, and not before. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	for (i = 0; i < LIFELINES; i++)
