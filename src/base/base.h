@@ -158,6 +158,14 @@ int fd_pwrite_all(int fd, const void *data, size_t size, uint64_t offset);
 int fdpass_send(int sock, const int *fds, unsigned n_fds, const void *data, size_t size);
 int fdpass_recv(int sock, int *fds, unsigned *n_fds, void *data, size_t size, size_t *got);
 
+/*
+ * fd_limit_raise() - lets this process have as many descriptors as its hard limit allows (at most
+ * 65536): BARs, interrupts and clients take some each. fd_limit_restore() gives a forked child the
+ * limit back that was there before the first raise. Before other threads are started.
+ */
+void fd_limit_raise(void);
+void fd_limit_restore(void);
+
 /* ------------------------------------------------------------------ event loop */
 
 /*

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Passing descriptors over UNIX sockets (SCM_RIGHTS, unix(7)).
+ * Passing descriptors over UNIX sockets (SCM_RIGHTS, unix(7)), and how many there may be.
  */
 #include <errno.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/base.h"
@@ -80,4 +81,26 @@ int fdpass_recv(int sock, int *fds, unsigned *n_fds, void *data, size_t size, si
 	*n_fds = count;
 	*got = (size_t)n;
 	return 0;
+}
+
+/* ------------------------------------------------------------------ limit */
+
+static struct rlimit limit_before;
+static bool limit_raised;
+
+void fd_limit_raise(void)
+{
+	struct rlimit now;
+
+	if (limit_raised || getrlimit(RLIMIT_NOFILE, &limit_before))
+		return;
+	now = limit_before;
+	now.rlim_cur = MAX(now.rlim_cur, MIN(now.rlim_max, (rlim_t)65536));
+	limit_raised = !setrlimit(RLIMIT_NOFILE, &now);
+}
+
+void fd_limit_restore(void)
+{
+	if (limit_raised)
+		(void)setrlimit(RLIMIT_NOFILE, &limit_before);
 }

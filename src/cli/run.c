@@ -247,6 +247,7 @@ static int run_build(struct run *r, const struct run_options *opt)
 	struct machine_error err = { "" };
 	int ret;
 
+	fd_limit_raise();
 	ret = machine_new(&r->machine);
 	if (ret)
 		return cli_fail(&cli_run, CLI_RUN_FAILED, "cannot make a machine: %s",

@@ -25,7 +25,8 @@ static int function_build(struct pcif *f, struct pcif_reply_error *err)
 		return rc;
 	rc = bar_images_new(f);
 	if (rc)
-		return pcif_error(err, rc, "%s: no memory for BARs: %s", f->name, strerror(-rc));
+		return pcif_error(err, rc, "%s: no memory for BARs: %s%s", f->name, strerror(-rc),
+				  rc == -EMFILE ? " (raise the hard limit, ulimit -Hn)" : "");
 	rc = tables_new(f, err);
 	if (rc)
 		return rc;

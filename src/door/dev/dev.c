@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -227,17 +226,6 @@ static int adopt(struct door_dev *d, int sock, int number, struct door_error *er
 	return r ? r : expect_exec(sock, err);
 }
 
-/* Interrupts and BARs of clients take descriptors of ours; the command keeps its own limit. */
-static void raise_nofile(void)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim))
-		return;
-	lim.rlim_cur = MIN(lim.rlim_max, (rlim_t)65536);
-	(void)setrlimit(RLIMIT_NOFILE, &lim);
-}
-
 static int launch(struct door_dev *d, char *const argv[], struct door_error *err)
 {
 	struct launch l = {
@@ -268,7 +256,7 @@ static int launch(struct door_dev *d, char *const argv[], struct door_error *err
 	close(sock[1]);
 	lifelines_close_fds(d);
 	if (!r) {
-		raise_nofile();
+		fd_limit_raise();
 		r = adopt(d, sock[0], sock[1], err);
 	}
 	close(sock[0]);

@@ -344,6 +344,7 @@ void launch_child(struct launch *l)
 	if (getppid() != l->parent)
 		_exit(127);
 	reset_signals();
+	fd_limit_restore();
 	execvp(l->argv[0], l->argv);
 	fail(l, explain_text(&err, -errno, "cannot run '%s': %s", l->argv[0], strerror(errno)),
 	     &err);
