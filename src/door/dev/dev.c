@@ -101,6 +101,7 @@ void door_dev_free(struct door_dev *d)
 	lifelines_stop(d); /* the watcher ends the connection, where one was started */
 	fuse_pool_stop(d);
 	close_fd(&d->fuse_fd);
+	anchor_stop(d);
 	handles_free(d);
 	close_fd(&d->listener);
 	close_fd(&d->root_fd);
@@ -220,7 +221,9 @@ static int adopt(struct door_dev *d, int sock, int number, struct door_error *er
 		return -errno;
 	d->dev_major = st.stx_dev_major;
 	d->dev_minor = st.stx_dev_minor;
-	r = notify_start(d);
+	r = anchor_start(d);
+	if (!r)
+		r = notify_start(d);
 	if (!r)
 		r = fdpass_send(sock, NULL, 0, "", 1);
 	return r ? r : expect_exec(sock, err);

@@ -215,7 +215,8 @@ void fs_statfs(struct fuse_req *r)
 {
 	struct fuse_statfs_out out = { .st = { .bsize = UVF_PAGE_SIZE, .namelen = 255 } };
 
-	fuse_reply_data(r, &out, sizeof(out));
+	if (!anchor_is(r))
+		fuse_reply_data(r, &out, sizeof(out));
 }
 
 /* ------------------------------------------------------------------ directories */

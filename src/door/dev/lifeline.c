@@ -13,6 +13,14 @@
  * by threads of ours that never touch a page, each in a table of descriptors of its own. There are
  * two, because the last thread to leave is the one that takes the mappings away, and it may be one
  * of them.
+ *
+ * Where the watcher is killed in the same moment (a control group or a pid namespace that is torn
+ * down), the anchor helps: one more thread with a table of its own. It makes a request of our own
+ * file system that is read and never answered, so not even SIGKILL gets it out before the
+ * connection ends. All others leave before it, the table with the FUSE descriptor goes with the
+ * last of them, that ends the connection, and the anchor, which is then the last, takes the
+ * mappings away with nobody to wait for. (Until it is killed it sleeps as an ordinary thread does.)
+ * Only a thread that waits for a page at that very moment can still be in the way.
  */
 #include <errno.h>
 #include <poll.h>
@@ -21,6 +29,7 @@
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -114,6 +123,60 @@ void lifelines_stop(struct door_dev *d)
 	if (d->watcher > 0)
 		while (waitpid(d->watcher, NULL, __WALL) < 0 && errno == EINTR)
 			;
+}
+
+/* ------------------------------------------------------------------ the anchor */
+
+static int close_all_but(int fd)
+{
+	if (fd && syscall(SYS_close_range, 0u, (unsigned)fd - 1, 0u))
+		return -errno;
+	return syscall(SYS_close_range, (unsigned)fd + 1, ~0u, 0u) ? -errno : 0;
+}
+
+static void *anchor_main(void *data)
+{
+	struct door_dev *d = data;
+	int root = d->root_fd;
+	struct statfs st;
+
+	d->anchor_error = unshare(CLONE_FILES) ? -errno : close_all_but(root);
+	atomic_store(&d->anchor_tid, (uint32_t)gettid());
+	sem_post(&d->anchor_ready);
+	if (!d->anchor_error)
+		(void)fstatfs(root, &st); /* until the connection ends */
+	return NULL;
+}
+
+/* Whether @r is the anchor's request, which must not be answered. */
+bool anchor_is(const struct fuse_req *r)
+{
+	return r->h->pid == atomic_load(&r->door->anchor_tid);
+}
+
+/* When requests are served and d->root_fd is there. */
+int anchor_start(struct door_dev *d)
+{
+	int r;
+
+	sem_init(&d->anchor_ready, 0, 0);
+	r = door_thread(anchor_main, d, &d->anchor);
+	if (!r) {
+		d->anchor_started = true;
+		while (sem_wait(&d->anchor_ready))
+			;
+		r = d->anchor_error;
+	}
+	sem_destroy(&d->anchor_ready);
+	return r;
+}
+
+/* After the end of the connection. */
+void anchor_stop(struct door_dev *d)
+{
+	if (d->anchor_started)
+		pthread_join(d->anchor, NULL);
+	d->anchor_started = false;
 }
 
 /* ------------------------------------------------------------------ the watcher */

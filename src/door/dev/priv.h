@@ -266,6 +266,9 @@ struct lifeline {
 int lifelines_start(struct door_dev *d);
 void lifelines_close_fds(struct door_dev *d);
 void lifelines_stop(struct door_dev *d);
+bool anchor_is(const struct fuse_req *r);
+int anchor_start(struct door_dev *d);
+void anchor_stop(struct door_dev *d);
 pid_t watcher_start(const int *lines, int dir);
 
 /* ------------------------------------------------------------------ the door */
@@ -279,6 +282,11 @@ struct door_dev {
 	pid_t child, watcher;
 	struct lifeline lifelines[LIFELINES];
 	int lifeline_fds[LIFELINES], lifeline_stop;
+	pthread_t anchor;
+	bool anchor_started;
+	int anchor_error;
+	sem_t anchor_ready;
+	_Atomic uint32_t anchor_tid; /* 0: none */
 
 	int fuse_fd; /* closed by the last FUSE thread once stopping */
 	int root_fd; /* O_PATH root of our file system */
