@@ -167,27 +167,17 @@ class Door:
         status, _, err = self.run(self.client, "orphan", BDF, GROUP)
         self.tap.equal(status, 0, "a command that leaves a child with the device behind ends")
 
-    def killed(self, command, at_once=False):
-        """uvfio is killed: nothing hangs, neither it nor the client.
-
-        at_once: and its children, the watcher among them, as a container's end does it."""
+    def killed(self, command):
+        """uvfio is killed: nothing hangs, neither it nor the client."""
         p = self.popen(self.client, command, BDF, GROUP, stderr=subprocess.DEVNULL)
         ready = p.stdout.readline() == "ready\n"
-        children = []
-        if at_once:
-            with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
-                children = [int(pid) for pid in f.read().split()]
-            ready = ready and len(children) >= 2
-        for pid in children:
-            os.kill(pid, signal.SIGKILL)
         p.send_signal(signal.SIGKILL)
         try:
             p.wait(timeout=PATIENCE)
             ended = True
         except subprocess.TimeoutExpired:
             ended = False
-        how = "all killed at once" if at_once else "uvfio killed"
-        self.tap.ok(ready and ended, f"{how} while a client is in {command}: it ends")
+        self.tap.ok(ready and ended, f"uvfio killed while a client is in {command}: it ends")
         # The command holds the pipe; it was asked to end.
         gone = bool(select.select([p.stdout], [], [], PATIENCE)[0])
         self.tap.ok(gone and not p.stdout.read(), f"and the client of {command} with it")
@@ -257,7 +247,6 @@ def outside():
         door.orphan()
         for command in DEATHS:
             door.killed(command)
-            door.killed(command, at_once=True)
             door.group_killed(command)
         door.refusals()
         door.not_run()
