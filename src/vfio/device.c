@@ -330,8 +330,8 @@ static ssize_t bar_clip(const struct vdev *d, unsigned bar, uint64_t pos, size_t
 	return MIN(size, b->size - pos);
 }
 
-/* Source: vfio_pci_rw(), vfio_pci_bar_rw(), vfio_pci_config_rw(). */
-ssize_t vfio_device_read(struct vfio_obj *obj, void *buf, size_t size, uint64_t offset)
+/* Source: vfio_pci_rw(), vfio_pci_bar_rw(), vfio_pci_config_rw(). @buf is only read if @write. */
+static ssize_t device_rw(struct vfio_obj *obj, void *buf, size_t size, uint64_t offset, bool write)
 {
 	struct vdev *d = obj_device(obj);
 	uint64_t index = offset >> VFIO_REGION_SHIFT, pos = offset & REGION_MASK;
@@ -348,44 +348,27 @@ ssize_t vfio_device_read(struct vfio_obj *obj, void *buf, size_t size, uint64_t 
 		n = bar_clip(d, index, pos, size);
 		if (n < 0)
 			return n;
-		ret = pcif_bar_read(d->f, index, pos, buf, n, true);
-		return ret ? ret : n;
-	}
-	if (index != VFIO_PCI_CONFIG_REGION_INDEX)
-		return -EINVAL;
-	pthread_mutex_lock(&d->lock);
-	ret = vconfig_read(d, buf, size, pos);
-	pthread_mutex_unlock(&d->lock);
-	return ret ? ret : (ssize_t)size;
-}
-
-ssize_t vfio_device_write(struct vfio_obj *obj, const void *buf, size_t size, uint64_t offset)
-{
-	struct vdev *d = obj_device(obj);
-	uint64_t index = offset >> VFIO_REGION_SHIFT, pos = offset & REGION_MASK;
-	ssize_t n;
-	int ret;
-
-	if (index >= REGIONS)
-		return -EINVAL;
-	if (!size)
-		return 0;
-	size = MIN(size, (size_t)INT32_MAX);
-	vdev_awake(d);
-	if (index <= VFIO_PCI_BAR5_REGION_INDEX) {
-		n = bar_clip(d, index, pos, size);
-		if (n < 0)
-			return n;
-		ret = pcif_bar_write(d->f, index, pos, buf, n, true);
+		ret = write ? pcif_bar_write(d->f, index, pos, buf, n, true)
+			    : pcif_bar_read(d->f, index, pos, buf, n, true);
 		return ret ? ret : n;
 	}
 	/* ROM and VGA: there is none, and a ROM is not written anyway. */
 	if (index != VFIO_PCI_CONFIG_REGION_INDEX)
 		return -EINVAL;
 	pthread_mutex_lock(&d->lock);
-	ret = vconfig_write(d, buf, size, pos);
+	ret = write ? vconfig_write(d, buf, size, pos) : vconfig_read(d, buf, size, pos);
 	pthread_mutex_unlock(&d->lock);
 	return ret ? ret : (ssize_t)size;
+}
+
+ssize_t vfio_device_read(struct vfio_obj *obj, void *buf, size_t size, uint64_t offset)
+{
+	return device_rw(obj, buf, size, offset, false);
+}
+
+ssize_t vfio_device_write(struct vfio_obj *obj, const void *buf, size_t size, uint64_t offset)
+{
+	return device_rw(obj, (void *)buf, size, offset, true);
 }
 
 /* Source: vfio_pci_core_mmap(), vfio_pci_mmap_page_fault(). */
