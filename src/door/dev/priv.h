@@ -191,6 +191,22 @@ void file_flush(struct fuse_req *r);
 void file_release(struct fuse_req *r);
 void file_ioctl(struct fuse_req *r);
 
+/* ------------------------------------------------------------------ requests */
+
+/* One request of a client to one of our files, whichever way it came. */
+struct door_call {
+	struct door_dev *door;
+	struct vfio_obj *obj; /* borrowed */
+	pid_t tid;	      /* waits for the answer */
+	uint32_t request;
+	uint64_t arg; /* the client's pointer or number */
+	void *buffer; /* for the argument block; a larger one is allocated */
+	size_t buffer_size;
+	void (*waits)(struct door_dev *d); /* called before what takes its time */
+};
+
+int call_run(struct door_call *c);
+
 /* ------------------------------------------------------------------ the client's side of a call */
 
 /* Asks one of our files for its handle; answered to our own threads only. */

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The VFIO files: open, read, write, ioctl, close, and the pages of device files that clients map.
- *
- * An ioctl number of VFIO says nothing of its argument, so the kernel hands us the bare pointer
- * (Linux fs/fuse/ioctl.c: no bytes travel for _IO). vfio_shape() tells what to copy; the request is
- * then carried out on the copy, and what it says back is written to the client.
+ * What a request (ioctl) needs of its caller is call.c's: no bytes travel for _IO, only the bare
+ * pointer (Linux fs/fuse/ioctl.c).
  *
  * Reads and writes of a device file are of two kinds, which the kernel marks: trapped accesses of a
  * client's pread and pwrite carry a lock owner (fs/fuse/file.c, fuse_send_read()), page fills have
@@ -274,230 +272,6 @@ void file_write(struct fuse_req *r)
 
 /* ------------------------------------------------------------------ ioctl */
 
-struct call {
-	struct fuse_req *r;
-	struct handle *h;
-	pid_t tid;
-	uint64_t arg; /* the client's pointer or number */
-	struct vfio_call vc;
-	struct vfio_client client;
-	uint8_t *data;	    /* where the block is copied to */
-	uint8_t asked[128]; /* what it said, where it is no longer than that */
-	void *data_owned;   /* malloc'ed, where it did not fit the thread's buffer */
-	bool wants_mem;	    /* client.mem is to be found with the first read */
-	struct vfio_fd *fds;
-	struct handle **handles;
-};
-
-/* Arguments are copied behind the place of the answer's header. */
-#define CALL_DATA_OFFSET 64u
-#define CALL_DATA_MAX (FUSE_MAX_DATA)
-
-static int reserve(struct call *c, size_t size)
-{
-	if (size <= CALL_DATA_MAX) {
-		c->data = (uint8_t *)c->r->worker->out + CALL_DATA_OFFSET;
-		return 0;
-	}
-	c->data = c->data_owned = malloc(size);
-	return c->data ? 0 : -ENOMEM;
-}
-
-static int call_read(struct call *c, uint64_t addr, void *buf, size_t size)
-{
-	if (c->wants_mem && !c->client.mem) {
-		int r = iommu_mem_process_read(c->tid, addr, buf, size, &c->client.mem);
-
-		if (!r || r == -EFAULT)
-			return r;
-		/* Its memory cannot be mapped then; that is vfio's to say where it matters. */
-		c->wants_mem = false;
-	}
-	return c->client.mem ? iommu_mem_read(c->client.mem, addr, buf, size)
-			     : client_read(c->tid, addr, buf, size);
-}
-
-static int call_write(struct call *c, uint64_t addr, const void *buf, size_t size)
-{
-	return c->client.mem ? iommu_mem_write(c->client.mem, addr, buf, size)
-			     : client_write(c->tid, addr, buf, size);
-}
-
-/* The block as its first word says, between the shape's bounds; usually one system call. */
-static int copy_argsz(struct call *c, const struct vfio_shape *shape)
-{
-	uint32_t min = MAX(shape->min, (uint32_t)sizeof(uint32_t));
-	uint32_t argsz;
-	size_t size;
-	int r = reserve(c, shape->max);
-
-	if (!r)
-		r = call_read(c, c->arg, c->data, min);
-	if (r)
-		return r;
-	memcpy(&argsz, c->data, sizeof(argsz));
-	size = MIN(argsz, shape->max);
-	if (size > min)
-		r = call_read(c, c->arg + min, c->data + min, size - min);
-	c->vc.data = c->data;
-	c->vc.size = MAX(size, min);
-	if (c->vc.size <= sizeof(c->asked))
-		memcpy(c->asked, c->data, c->vc.size);
-	return r;
-}
-
-/* An answer that says what the question said needs no copying, which costs a microsecond or two:
- * an UNMAP_DMA that removed what it was to remove. */
-static bool nothing_to_say(const struct call *c)
-{
-	return c->vc.size <= sizeof(c->asked) && c->data == c->vc.data &&
-	       !memcmp(c->asked, c->data, MIN(c->vc.reply_size, c->vc.size));
-}
-
-static int copy_in(struct call *c, const struct vfio_shape *shape)
-{
-	int r;
-
-	switch (shape->arg) {
-	case VFIO_ARG_NONE:
-		return 0;
-	case VFIO_ARG_VALUE:
-		c->vc.value = c->arg;
-		return 0;
-	case VFIO_ARG_ARGSZ:
-		return copy_argsz(c, shape);
-	case VFIO_ARG_STRING:
-		r = reserve(c, shape->max);
-		if (!r)
-			r = client_read_string(c->tid, c->arg, (char *)c->data, shape->max);
-		c->vc.data = c->data;
-		c->vc.size = r ? 0 : strlen((char *)c->data) + 1;
-		return r;
-	case VFIO_ARG_INT:
-		r = reserve(c, sizeof(int));
-		c->vc.data = c->data;
-		c->vc.size = sizeof(int);
-		return r ? r : client_read(c->tid, c->arg, c->data, sizeof(int));
-	}
-	return -ENOTTY;
-}
-
-/* Descriptors that the block names become ours for the call. */
-static int resolve_fds(struct call *c)
-{
-	size_t offset;
-	unsigned i;
-	unsigned n = vfio_call_fds(vfio_obj_kind(c->h->obj), c->vc.request, c->vc.data, c->vc.size,
-				   &offset);
-	AUTO_CLOSE int pidfd = -1;
-
-	if (!n)
-		return 0;
-	fuse_step_aside(c->r->door); /* to recognise a file of ours is a request to ourselves */
-	c->fds = calloc(n, sizeof(*c->fds));
-	c->handles = calloc(n, sizeof(struct handle *));
-	if (!c->fds || !c->handles)
-		return -ENOMEM;
-	for (i = 0; i < n; i++)
-		c->fds[i].fd = -1;
-	c->vc.fds = c->fds;
-	c->vc.n_fds = n;
-	for (i = 0; i < n; i++) {
-		int number;
-
-		memcpy(&number, (uint8_t *)c->vc.data + offset + i * sizeof(int), sizeof(int));
-		if (number == -1)
-			continue;
-		if (pidfd < 0)
-			pidfd = client_pidfd(c->tid);
-		if (pidfd < 0) {
-			c->fds[i].error = pidfd;
-			continue;
-		}
-		c->fds[i].fd = client_getfd(pidfd, number);
-		if (c->fds[i].fd < 0) {
-			c->fds[i].error = c->fds[i].fd;
-			c->fds[i].fd = -1;
-			continue;
-		}
-		c->handles[i] = client_handle(c->r->door, c->fds[i].fd);
-		if (c->handles[i])
-			c->fds[i].obj = c->handles[i]->obj;
-	}
-	return 0;
-}
-
-static void call_fini(struct call *c)
-{
-	unsigned i;
-
-	for (i = 0; i < c->vc.n_fds; i++) {
-		if (c->handles[i])
-			handle_put(c->r->door, c->handles[i]);
-		if (c->fds[i].fd >= 0)
-			close(c->fds[i].fd);
-	}
-	free(c->fds);
-	free(c->handles);
-	free(c->data_owned);
-	iommu_mem_put(c->client.mem);
-}
-
-/* A close that is still on its way to us must not make a request fail that came after it. */
-static int call_patiently(struct call *c)
-{
-	struct door_dev *d = c->r->door;
-	uint64_t deadline = 0;
-	uint64_t seen;
-	int r;
-
-	for (;;) {
-		if (!atomic_load_explicit(&d->n_flushed, memory_order_relaxed))
-			return vfio_call(c->h->obj, &c->vc);
-		seen = handles_released(d);
-		r = vfio_call(c->h->obj, &c->vc);
-		if (r != -EBUSY)
-			return r;
-		if (!deadline)
-			deadline = time_mono_ns() + RELEASE_GRACE_NS;
-		if (!handles_wait_released(d, seen, deadline))
-			return r;
-	}
-}
-
-static int call_vfio(struct call *c)
-{
-	enum vfio_kind kind = vfio_obj_kind(c->h->obj);
-	const struct vfio_shape *shape = vfio_shape(kind, c->vc.request);
-	int r, w;
-
-	/* A container without a back end has an answer of its own to what it does not know. */
-	if (!shape)
-		return vfio_call(c->h->obj, &c->vc);
-	/* It needs the filter, which gave it to somebody else (notify.c); not under the filter are
-	 * only programs that entered these namespaces from outside. */
-	if (kind == VFIO_KIND_GROUP && c->vc.request == VFIO_GROUP_GET_DEVICE_FD)
-		return -EPERM;
-	/* Requests to a container may map the caller's memory; their blocks come the same way. */
-	c->wants_mem = kind == VFIO_KIND_CONTAINER && shape->arg == VFIO_ARG_ARGSZ;
-	r = copy_in(c, shape);
-	if (r)
-		return r;
-	r = resolve_fds(c);
-	if (r)
-		return r;
-	if (kind != VFIO_KIND_CONTAINER && shape->arg == VFIO_ARG_NONE)
-		fuse_step_aside(
-			c->r->door); /* a reset, a group that leaves: they take their time */
-	r = call_patiently(c);
-	if (c->vc.reply_size && !(shape->arg == VFIO_ARG_ARGSZ && nothing_to_say(c))) {
-		w = call_write(c, c->arg, c->vc.data, c->vc.reply_size);
-		if (w && r >= 0)
-			r = w;
-	}
-	return r;
-}
-
 /* The private request by which we recognise a file of ours among a client's descriptors. */
 static void reply_handle(struct fuse_req *r, const struct fuse_ioctl_in *in)
 {
@@ -512,29 +286,42 @@ static void reply_handle(struct fuse_req *r, const struct fuse_ioctl_in *in)
 		fuse_reply(r, -ENOTTY);
 }
 
+/* It needs the filter, which gave it to somebody else (notify.c); not under the filter are only
+ * programs that entered these namespaces from outside. */
+static bool needs_filter(const struct vfio_obj *obj, uint32_t request)
+{
+	return vfio_obj_kind(obj) == VFIO_KIND_GROUP && request == VFIO_GROUP_GET_DEVICE_FD;
+}
+
+/* Arguments are copied behind the place of the answer's header. */
+#define CALL_DATA_OFFSET 64u
+
 void file_ioctl(struct fuse_req *r)
 {
 	const struct fuse_ioctl_in *in = r->arg;
 	struct fuse_ioctl_out out = { 0 };
-	struct call c = {
-		.r = r,
+	struct door_call c = {
+		.door = r->door,
 		.tid = (pid_t)r->h->pid,
+		.request = in->cmd,
 		.arg = in->arg,
-		.vc = { .request = in->cmd },
+		.buffer = r->worker->out + CALL_DATA_OFFSET,
+		.buffer_size = FUSE_MAX_DATA,
+		.waits = fuse_step_aside,
 	};
+	struct handle *h;
 	int ret = -ENOTTY;
 
 	if (in->cmd == DOOR_IOC_HANDLE) {
 		reply_handle(r, in);
 		return;
 	}
-	c.h = handle_get(r->door, in->fh);
-	c.vc.client = &c.client;
+	h = handle_get(r->door, in->fh);
 	/* 32-bit programs as well: blocks are laid out alike (Linux compat_ptr_ioctl()). */
-	if (c.h && c.h->kind == HANDLE_VFIO) {
-		handle_used(r->door, c.h);
-		ret = call_vfio(&c);
-		call_fini(&c);
+	if (h && h->kind == HANDLE_VFIO) {
+		handle_used(r->door, h);
+		c.obj = h->obj;
+		ret = needs_filter(h->obj, in->cmd) ? -EPERM : call_run(&c);
 	}
 	if (ret < 0) {
 		fuse_reply(r, ret);
@@ -542,6 +329,6 @@ void file_ioctl(struct fuse_req *r)
 		out.result = ret;
 		fuse_reply_data(r, &out, sizeof(out));
 	}
-	if (c.h)
-		handle_put(r->door, c.h);
+	if (h)
+		handle_put(r->door, h);
 }
