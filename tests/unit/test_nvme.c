@@ -513,8 +513,9 @@ static void bad_options(void **state)
 	expect_error("mem=99999999999T", "mem=1G");
 	expect_error("mem=8M,queues=65", "1 to 64");
 	expect_error("mem=8M,queues=x", "1 to 64");
-	expect_error("mem=8M,block=1024", "512 or 4096");
-	expect_error("mem=8M,mmio=maybe", "shared, doorbell, trap");
+	expect_error("mem=8M,block=1024", "block=512 or block=4096");
+	expect_error("mem=8M,readonly=1", "readonly=off or readonly=on");
+	expect_error("mem=8M,mmio=maybe", "mmio=shared or mmio=doorbell or mmio=trap");
 	expect_error("mem=8M,serial=123456789012345678901", "1 to 20");
 	make_image(100);
 	snprintf(text, sizeof(text), "disk=%s", image_path);

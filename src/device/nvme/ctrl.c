@@ -240,60 +240,21 @@ bool nvmed_ctrl_registers(struct nvmed_ctrl *c)
 
 /* ------------------------------------------------------------------ options */
 
-static int option_number(const struct pcif_params *params, const char *key, unsigned def,
-			 unsigned min, unsigned max, unsigned *out, struct pcif_reply_error *err)
-{
-	const char *text = pcif_param(params, key);
-	unsigned long v;
-	char *end;
-
-	*out = def;
-	if (!text)
-		return 0;
-	errno = 0;
-	v = strtoul(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || errno || v < min || v > max)
-		return pcif_error(err, -EINVAL, "%s=%s: give a number from %u to %u", key, text,
-				  min, max);
-	*out = v;
-	return 0;
-}
-
-static int option_choice(const struct pcif_params *params, const char *key,
-			 const char *const *choices, unsigned *out, struct pcif_reply_error *err)
-{
-	const char *text = pcif_param(params, key);
-	char all[128] = "";
-
-	*out = 0;
-	if (!text)
-		return 0;
-	for (unsigned i = 0; choices[i]; i++) {
-		if (!strcmp(text, choices[i])) {
-			*out = i;
-			return 0;
-		}
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "",
-			 choices[i]);
-	}
-	return pcif_error(err, -EINVAL, "%s=%s: give one of %s", key, text, all);
-}
-
 static int open_disk(struct nvmed_ctrl *c, const struct pcif_params *params,
 		     struct pcif_reply_error *err)
 {
 	static const char *const switches[] = { "off", "on", NULL };
+	static const char *const sizes[] = { "512", "4096", NULL };
 	const char *file = pcif_param(params, "disk"), *mem = pcif_param(params, "mem");
-	unsigned block, readonly;
-	int ret = option_number(params, "block", 512, 512, 4096, &block, err);
+	unsigned large = 0, readonly = 0, block;
+	int ret = pcif_param_choice(params, "block", sizes, &large, err);
 
 	if (!ret)
-		ret = option_choice(params, "readonly", switches, &readonly, err);
+		ret = pcif_param_choice(params, "readonly", switches, &readonly, err);
 	if (ret)
 		return ret;
-	if (block != 512 && block != 4096)
-		return pcif_error(err, -EINVAL, "block=%u: give 512 or 4096", block);
-	c->block_shift = block == 512 ? 9 : 12;
+	c->block_shift = large ? 12 : 9;
+	block = BIT(c->block_shift);
 	if (!file == !mem)
 		return pcif_error(err, -EINVAL,
 				  "give disk=FILE (a raw image) or mem=SIZE (for example mem=1G)%s",
@@ -311,11 +272,13 @@ static int parse_options(struct nvmed_ctrl *c, const struct pcif_params *params,
 {
 	static const char *const modes[] = { "shared", "doorbell", "trap", NULL };
 	const char *serial = pcif_param(params, "serial");
-	unsigned mode;
-	int ret = option_number(params, "queues", 16, 1, NVMED_MAX_QUEUES - 1, &c->n_queues, err);
+	unsigned mode = NVMED_MMIO_SHARED;
+	int ret;
 
+	c->n_queues = 16;
+	ret = pcif_param_number(params, "queues", 1, NVMED_MAX_QUEUES - 1, &c->n_queues, err);
 	if (!ret)
-		ret = option_choice(params, "mmio", modes, &mode, err);
+		ret = pcif_param_choice(params, "mmio", modes, &mode, err);
 	if (ret)
 		return ret;
 	c->mmio = mode;
