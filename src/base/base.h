@@ -10,6 +10,7 @@
 #define UVFIO_BASE_H
 
 #include <endian.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -190,6 +191,10 @@ int loop_timer_add(struct loop *loop, uint64_t first_ns, uint64_t period_ns,
 		   struct loop_source **source);
 void loop_source_free(struct loop_source *source); /* NULL is fine; allowed inside its callback */
 int loop_post(struct loop *loop, void (*cb)(void *data), void *data);
+
+/* ------------------------------------------------------------------ threads */
+
+int thread_start(pthread_t *thread, size_t stack, void *(*fn)(void *), void *data);
 
 /* ------------------------------------------------------------------ guarded access */
 

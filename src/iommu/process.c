@@ -19,7 +19,6 @@
  */
 #include <errno.h>
 #include <linux/kcmp.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -253,9 +252,7 @@ static void watcher_free(struct watcher *w)
 static struct watcher *watcher_get(void)
 {
 	struct epoll_event ev = { .events = EPOLLIN };
-	sigset_t all, old;
 	struct watcher *w;
-	bool ok;
 
 	if (watcher)
 		return watcher;
@@ -264,16 +261,12 @@ static struct watcher *watcher_get(void)
 		return NULL;
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	w->stop_fd = eventfd(0, EFD_CLOEXEC);
-	ok = w->epoll_fd >= 0 && w->stop_fd >= 0 &&
-	     !epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->stop_fd, &ev);
-	/* Signals are for the threads that expect them. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (ok && !pthread_create(&w->thread, NULL, watcher_main, w))
+	if (w->epoll_fd >= 0 && w->stop_fd >= 0 &&
+	    !epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->stop_fd, &ev) &&
+	    !thread_start(&w->thread, 0, watcher_main, w))
 		watcher = w;
 	else
 		watcher_free(w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return watcher;
 }
 

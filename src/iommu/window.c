@@ -23,7 +23,6 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -122,18 +121,8 @@ static void *reaper_main(void *data)
 /* With the lock. Whether somebody will come and free what is idle. */
 static bool reaper_start(void)
 {
-	sigset_t all, old;
-	pthread_t thread;
-
-	if (reaper_runs)
-		return true;
-	/* Signals are for the threads that expect them. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	reaper_runs = !pthread_create(&thread, NULL, reaper_main, NULL);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (reaper_runs)
-		pthread_detach(thread);
+	if (!reaper_runs)
+		reaper_runs = !thread_start(NULL, 0, reaper_main, NULL);
 	return reaper_runs;
 }
 

@@ -169,7 +169,7 @@ int tables_new(struct pcif *f, struct pcif_reply_error *err)
 	}
 	if (!shared)
 		return 0;
-	rc = -pthread_create(&f->scan.thread, NULL, scanner, f);
+	rc = thread_start(&f->scan.thread, 0, scanner, f);
 	if (rc)
 		return pcif_error(err, rc, "%s: no thread: %s", f->name, strerror(-rc));
 	f->scan.running = true;

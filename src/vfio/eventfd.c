@@ -231,7 +231,7 @@ static int watcher_start(struct watcher *w)
 			return ret;
 		}
 	}
-	ret = -pthread_create(&w->thread, NULL, watcher_main, w);
+	ret = thread_start(&w->thread, 0, watcher_main, w);
 	w->started = !ret;
 	return ret;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* base: ranges, files, descriptor passing, event loop, guarded access. */
+/* base: ranges, files, descriptor passing, event loop, threads, guarded access. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -167,6 +169,44 @@ static void event_loop(void **state)
 	close(t.sk[1]);
 }
 
+static void *look_at_mask(void *data)
+{
+	pthread_sigmask(SIG_BLOCK, NULL, data);
+	return NULL;
+}
+
+static void *say_done(void *data)
+{
+	uint64_t one = 1;
+
+	return write(*(int *)data, &one, sizeof(one)) == sizeof(one) ? data : NULL;
+}
+
+static void threads(void **state)
+{
+	AUTO_CLOSE int fd = eventfd(0, EFD_CLOEXEC);
+	sigset_t mine, after, theirs;
+	pthread_t thread;
+	uint64_t n;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &mine);
+	assert_int_equal(thread_start(&thread, 0, look_at_mask, &theirs), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	pthread_sigmask(SIG_BLOCK, NULL, &after);
+	for (int sig = 1; sig < NSIG; sig++) {
+		bool fault = sig == SIGBUS || sig == SIGSEGV || sig == SIGILL || sig == SIGFPE;
+		/* KILL and STOP cannot be blocked, and two are the C library's own. */
+		bool blocked = !fault && sig != SIGKILL && sig != SIGSTOP && sig != 32 && sig != 33;
+
+		assert_int_equal(sigismember(&theirs, sig), blocked);
+		assert_int_equal(sigismember(&after, sig), sigismember(&mine, sig));
+	}
+	/* Detached, with little stack; less than the least is refused. */
+	assert_int_equal(thread_start(NULL, KIB(128), say_done, &fd), 0);
+	assert_int_equal(read(fd, &n, sizeof(n)), sizeof(n));
+	assert_int_equal(thread_start(NULL, 1, say_done, &fd), -EINVAL);
+}
+
 static void guarded(void **state)
 {
 	AUTO_CLOSE int fd = memfd_create("test", MFD_CLOEXEC);
@@ -295,6 +335,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(files, count_fds, same_fds),
 		cmocka_unit_test_setup_teardown(fd_passing, count_fds, same_fds),
 		cmocka_unit_test_setup_teardown(event_loop, count_fds, same_fds),
+		cmocka_unit_test_setup_teardown(threads, count_fds, same_fds),
 		cmocka_unit_test_setup_teardown(guarded, count_fds, same_fds),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(range_map_rules),

@@ -6,30 +6,7 @@
  *
  * On a manual controller there are no threads: submitting runs the request at once.
  */
-#include <errno.h>
-#include <signal.h>
-
 #include "device/nvme/priv.h"
-
-int nvmed_thread_start(pthread_t *thread, void *(*fn)(void *), void *data)
-{
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int ret;
-
-	/* Signals are the program's business, save the one that guarded accesses raise. */
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	ret = pthread_attr_init(&attr);
-	if (ret)
-		return -ret;
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	ret = pthread_create(thread, &attr, fn, data);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	return -ret;
-}
 
 int nvmed_pool_init(struct nvmed_pool *p)
 {
@@ -120,7 +97,7 @@ void nvmed_pool_submit(struct nvmed_ctrl *c, struct nvmed_req *req)
 
 	pthread_mutex_lock(&p->lock);
 	if (!inline_run && !p->waiting && p->threads < ARRAY_SIZE(p->thread) &&
-	    !nvmed_thread_start(&p->thread[p->threads], pool_thread, c))
+	    !thread_start(&p->thread[p->threads], 0, pool_thread, c))
 		p->threads++;
 	if (!inline_run && p->threads) {
 		req->next = NULL;

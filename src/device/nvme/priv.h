@@ -179,8 +179,6 @@ struct nvmed_req *nvmed_pool_cancel(struct nvmed_ctrl *c); /* those not started 
 /* The not yet started request of @sq with @cid, taken out, or NULL. */
 struct nvmed_req *nvmed_pool_take(struct nvmed_ctrl *c, const struct nvmed_sq *sq, uint16_t cid);
 void nvmed_pool_drain(struct nvmed_ctrl *c); /* waits until nothing runs */
-/* A thread with signals blocked that nobody here wants. */
-int nvmed_thread_start(pthread_t *thread, void *(*fn)(void *), void *data);
 
 /* ------------------------------------------------------------------ queues */
 

@@ -167,7 +167,7 @@ static void *worker(void *data)
 
 int nvmed_worker_start(struct nvmed_ctrl *c)
 {
-	int ret = c->manual ? 0 : nvmed_thread_start(&c->worker, worker, c);
+	int ret = c->manual ? 0 : thread_start(&c->worker, 0, worker, c);
 
 	c->worker_started = !ret && !c->manual;
 	return ret;

@@ -24,7 +24,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -67,31 +66,10 @@ struct fuse_worker *fuse_worker_new(struct door_dev *d)
 	return w;
 }
 
-/*
- * door_thread() - a thread that takes no signal of the process's (only faults of its own), so that
- * the handlers of the command line run where they expect to. @thread: NULL starts it detached.
- */
+/* One of the door's threads; they need little stack. @thread: NULL starts it detached. */
 int door_thread(void *(*fn)(void *), void *data, pthread_t *thread)
 {
-	sigset_t block, old;
-	pthread_attr_t attr;
-	pthread_t t;
-	int r;
-
-	sigfillset(&block);
-	sigdelset(&block, SIGBUS);
-	sigdelset(&block, SIGSEGV);
-	sigdelset(&block, SIGILL);
-	sigdelset(&block, SIGFPE);
-	pthread_sigmask(SIG_SETMASK, &block, &old);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, KIB(128));
-	if (!thread)
-		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = -pthread_create(thread ? thread : &t, &attr, fn, data);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r;
+	return thread_start(thread, KIB(128), fn, data);
 }
 
 void helper_wake(struct helper *h)
