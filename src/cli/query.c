@@ -77,11 +77,15 @@ static json_t *query_function(struct machine *m, struct pcif *f)
 
 static json_t *query_list(struct machine *m)
 {
-	struct pcim *pci = machine_pci(m);
-	json_t *list = json_array();
+	struct pcim_list functions;
+	json_t *list;
 
-	for (unsigned i = 0; i < pcim_count(pci); i++)
-		json_array_append_new(list, query_function(m, pcim_function(pci, i)));
+	if (pcim_list(machine_pci(m), &functions))
+		return NULL;
+	list = json_array();
+	for (unsigned i = 0; i < functions.n; i++)
+		json_array_append_new(list, query_function(m, functions.f[i]));
+	pcim_list_free(&functions);
 	return json_pack("{s:b,s:i,s:s,s:o}", "ok", 1, "pid", (int)getpid(), "version",
 			 UVFIO_VERSION, "devices", list);
 }
@@ -133,14 +137,17 @@ static json_t *query_iommu(struct machine *m, const json_t *request)
 
 	if (!text || pcif_bdf_parse(text, &bdf) || !request_number(request, "from", &from))
 		return query_error("not a device address: say DDDD:BB:DD.F");
-	f = pcim_find(machine_pci(m), bdf);
+	f = pcim_get(machine_pci(m), bdf);
 	if (!f)
 		return query_error("no such device in this machine (see `uvfio list`)");
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return NULL;
-	p->from = from;
 	space = vfio_function_space(machine_vfio(m), f);
+	pcif_put(f);
+	p = calloc(1, sizeof(*p));
+	if (!p) {
+		iommu_space_put(space);
+		return NULL;
+	}
+	p->from = from;
 	if (space)
 		iommu_space_for_each(space, on_mapping, p);
 	list = json_array();

@@ -2,9 +2,8 @@
 /*
  * A machine's life: made empty, filled with devices (spec.c, json.c), started, watched (journal.c).
  *
- * It is built by one thread. From machine_start() on the tree of functions never changes, which is
- * why the journal's callbacks may look functions up from any thread. Callbacks that come before
- * that (the reset that pci does when it builds a function) are not news and are left out.
+ * It is built by one thread. Callbacks that come before machine_start() is done (the reset that pci
+ * does when it builds a function) are not news and are left out.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -39,10 +38,11 @@ static void on_fault(void *data, const struct iommu_fault *fault)
 		return;
 	snprintf(e.bdf, sizeof(e.bdf), "%s", fault->port);
 	if (!pcif_bdf_parse(fault->port, &bdf)) {
-		struct pcif *f = pcim_find(m->pci, bdf);
+		struct pcif *f = pcim_get(m->pci, bdf);
 
 		if (f)
 			e.group = pcif_group(f);
+		pcif_put(f);
 	}
 	journal_add(m->journal, &e);
 }
@@ -124,8 +124,8 @@ void machine_free(struct machine *m)
 {
 	if (!m)
 		return;
-	if (m->vfio)
-		vfio_free(m->vfio);
+	bus_free(m->bus);
+	vfio_free(m->vfio);
 	pcim_free(m->pci);
 	journal_free(m->journal);
 	free(m->addresses);
@@ -156,10 +156,9 @@ static int check_functions(const struct machine *m, struct machine_error *err)
  */
 int machine_start(struct machine *m, struct machine_error *err)
 {
-	struct vfio *vfio;
 	int r;
 
-	if (m->vfio)
+	if (m->bus)
 		return machine_fail(err, EBUSY, "the machine is started already");
 	r = check_functions(m, err);
 	if (r)
@@ -170,13 +169,23 @@ int machine_start(struct machine *m, struct machine_error *err)
 				    "cannot enumerate the machine's %u devices: %s; use fewer "
 				    "devices or smaller ones",
 				    m->n_addresses, strerror(-r));
-	r = vfio_new(m->pci, &vfio);
+	r = bus_new(m->pci, &m->bus);
+	if (!r)
+		r = vfio_new(m->bus, &m->vfio);
+	if (!r) {
+		vfio_set_event_cb(m->vfio, on_vfio, m);
+		r = bus_start(m->bus, vfio_pick_endpoints, NULL);
+	}
 	if (r)
 		return machine_fail(err, -r, "cannot start VFIO: %s", strerror(-r));
-	vfio_set_event_cb(vfio, on_vfio, m);
-	m->vfio = vfio;
 	atomic_store_explicit(&m->started, true, memory_order_release);
 	return 0;
+}
+
+/* NULL until machine_start(). */
+struct bus *machine_bus(struct machine *m)
+{
+	return m->bus;
 }
 
 struct pcim *machine_pci(struct machine *m)

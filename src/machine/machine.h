@@ -7,6 +7,7 @@
 #define UVFIO_MACHINE_H
 
 #include "base/base.h"
+#include "bus/bus.h"
 #include "device/device.h"
 #include "pci/pci.h"
 #include "vfio/vfio.h"
@@ -33,6 +34,7 @@ int machine_add_json(struct machine *m, const char *name, const char *text, size
 int machine_start(struct machine *m, struct machine_error *err);
 
 struct pcim *machine_pci(struct machine *m);
+struct bus *machine_bus(struct machine *m);
 struct vfio *machine_vfio(struct machine *m);
 
 /* ------------------------------------------------------------------ journal */

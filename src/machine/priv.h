@@ -59,7 +59,8 @@ unsigned where_line(const char *text, size_t size, const unsigned *path, unsigne
 
 struct machine {
 	struct pcim *pci;
-	struct vfio *vfio; /* NULL until started */
+	struct bus *bus; /* NULL until started, as is what follows */
+	struct vfio *vfio;
 	struct journal *journal;
 	_Atomic bool started;
 

@@ -148,7 +148,7 @@ int machine_device_make(struct machine *m, struct machine_device *d, struct mach
 	char at[PCI_BDF_STRLEN];
 	int r;
 
-	if (m->vfio)
+	if (m->bus)
 		return machine_fail(err, EBUSY,
 				    "%s: the machine is started, no device can be "
 				    "added any more",

@@ -179,11 +179,14 @@ static void write_bytes(struct pcif *f, unsigned offset, unsigned size, uint32_t
 /* Everything below @bridge gets what a hot reset of its bus does to it. Nothing held. */
 static void reset_below(struct pcif *bridge)
 {
-	struct pcim *m = bridge->m;
+	struct pcim_list list;
 
-	for (unsigned i = 0; m->enumerated && i < m->n_functions; i++)
-		if (m->functions[i]->parent == bridge)
-			pcif_reset(m->functions[i]);
+	if (pcim_list(bridge->m, &list))
+		return;
+	for (unsigned i = 0; i < list.n; i++)
+		if (list.f[i]->parent == bridge)
+			pcif_reset(list.f[i]);
+	pcim_list_free(&list);
 }
 
 /**

@@ -73,6 +73,8 @@ int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *mo
 	if (!f)
 		return pcif_error(err, -ENOMEM, "out of memory");
 	f->m = m;
+	atomic_init(&f->refs, 1);
+	atomic_init(&f->group, (unsigned)GROUP_NONE);
 	f->bdf = bdf;
 	f->model = model;
 	f->bridge = bridge;
@@ -116,7 +118,30 @@ void function_free(struct pcif *f)
 	irq_fini(f);
 	tables_free(f);
 	bar_images_free(f);
+	pcif_put(f->parent);
 	function_fini(f);
+}
+
+/* Any thread. */
+struct pcif *pcif_get(struct pcif *f)
+{
+	atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+	return f;
+}
+
+/**
+ * pcif_put() - any thread, but not one of the model's: the last one ends the model, which waits for
+ * its threads.
+ */
+void pcif_put(struct pcif *f)
+{
+	if (f && atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1)
+		function_free(f);
+}
+
+bool pcif_present(const struct pcif *f)
+{
+	return atomic_load(&f->present);
 }
 
 void pcif_lock(struct pcif *f)
@@ -202,5 +227,5 @@ void pcif_bridge_buses(const struct pcif *f, uint8_t *secondary, uint8_t *subord
 
 unsigned pcif_group(const struct pcif *f)
 {
-	return f->group;
+	return atomic_load(&f->group);
 }

@@ -8,6 +8,8 @@
  *
  * Source: Linux pci_device_group() and pci_acs_path_enabled(), behaviour only.
  */
+#include <errno.h>
+
 #include "priv.h"
 
 struct group_walk {
@@ -137,23 +139,38 @@ static int find_group(const struct group_walk *w, unsigned d, uint8_t seen[])
 }
 
 /**
- * group_assign() - fill in .group of @n nodes, bridges before what is below them.
- * Numbers are handed out from 0, in order. Returns how many there are.
+ * group_assign() - fill in .group of those of @n nodes that have none, bridges before what is below
+ * them. A new group gets the lowest number that is free, as from ida_alloc().
  */
-unsigned group_assign(struct group_node *nodes, unsigned n)
+int group_assign(struct group_node *nodes, unsigned n)
 {
 	struct group_walk w = { nodes, n };
 	uint8_t *seen = calloc(n ? n : 1, 1);
+	uint8_t *taken = calloc(n ? n : 1, 1); /* n nodes have at most n numbers, but old ones may
+						* be higher */
 	unsigned next = 0;
 
+	if (!seen || !taken) {
+		free(seen);
+		free(taken);
+		return -ENOMEM;
+	}
 	for (unsigned i = 0; i < n; i++)
-		nodes[i].group = GROUP_NONE;
-	for (unsigned i = 0; seen && i < n; i++) {
+		if (nodes[i].group != GROUP_NONE && (unsigned)nodes[i].group < n)
+			taken[nodes[i].group] = 1;
+	for (unsigned i = 0; i < n; i++) {
+		if (nodes[i].group != GROUP_NONE)
+			continue;
 		memset(seen, 0, n);
 		nodes[i].group = find_group(&w, i, seen);
-		if (nodes[i].group == GROUP_NONE)
-			nodes[i].group = (int)next++;
+		if (nodes[i].group != GROUP_NONE)
+			continue;
+		while (taken[next])
+			next++;
+		taken[next] = 1;
+		nodes[i].group = (int)next;
 	}
 	free(seen);
-	return next;
+	free(taken);
+	return 0;
 }

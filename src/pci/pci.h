@@ -350,20 +350,55 @@ int pcim_add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
 int pcim_params_new(struct pcif_params **params);
 void pcim_params_free(struct pcif_params *params);
 int pcim_params_set(struct pcif_params *params, const char *key, const char *value); /* -EEXIST */
-/* After the last pcim_add(): ports, BAR addresses, bus numbers, groups. Then the tree never
- * changes. -EINVAL a function 0 is missing, or done before; -ENOSPC BARs do not fit; -ENOMEM. */
+/* After the last pcim_add(): ports, BAR addresses, bus numbers, groups.
+ * -EINVAL a function 0 is missing, or done before; -ENOSPC BARs do not fit; -ENOMEM. */
 int pcim_enumerate(struct pcim *m);
 
-/* Functions in order of address, ports included. */
+/*
+ * Functions are reference counted, because they can leave the tree while somebody still has them:
+ * they are not found any more then, and their model lives until the last reference is gone. The
+ * tree has a lock of its own, innermost but for nothing that waits.
+ */
+struct pcif *pcif_get(struct pcif *f);
+void pcif_put(struct pcif *f);		 /* NULL is fine; not with a lock of @f held */
+bool pcif_present(const struct pcif *f); /* is in the tree now; any thread */
+
+/* The functions that are there at this moment, in order of address, ports included; with a
+ * reference on each. Any thread. 0 or -ENOMEM. */
+struct pcim_list {
+	struct pcif **f;
+	unsigned n;
+};
+int pcim_list(struct pcim *m, struct pcim_list *list);
+void pcim_list_free(struct pcim_list *list); /* zeroed is fine; zeroes it */
+/* Calls @cb for each, under the tree's lock: it must not wait, nor change the tree. */
+void pcim_for_each(struct pcim *m, void (*cb)(void *data, struct pcif *f), void *data);
+struct pcif *pcim_get(struct pcim *m, struct pci_bdf bdf); /* a new reference, or NULL */
+
+/* Borrowed: for who builds the tree, or knows that nobody changes it meanwhile. */
 unsigned pcim_count(const struct pcim *m);
 struct pcif *pcim_function(const struct pcim *m, unsigned i);
 struct pcif *pcim_find(const struct pcim *m, struct pci_bdf bdf);
+
+/**
+ * pcim_unplug() - take @f out of the tree; its hardware stays in its slot.
+ * The caller has seen to it that nothing is below it and nobody drives it. What has references goes
+ * on to work. Returns 0; -ENODEV: it is not in the tree.
+ */
+int pcim_unplug(struct pcif *f);
+/**
+ * pcim_plug() - find again what was unplugged and whose bridge is there: a scan of the buses.
+ * Groups are worked out anew for what is found. Returns how many, or -ENOMEM.
+ */
+int pcim_plug(struct pcim *m);
+
 struct pcif *pcif_parent(const struct pcif *f); /* bridge above, NULL on a root bus */
 uint8_t pcif_root_bus(const struct pcif *f);
 void pcif_bridge_buses(const struct pcif *f, uint8_t *secondary, uint8_t *subordinate);
 
-/* Isolation groups (rules A1 to A7 of docs/pci.md), numbers from 0. */
-unsigned pcim_group_count(const struct pcim *m);
+/* Isolation groups (rules A1 to A7 of docs/pci.md), numbers from 0. A function has its number for
+ * as long as it is in the tree; one that nobody has any more is given out again. */
+unsigned pcim_group_count(const struct pcim *m); /* how many there are */
 unsigned pcif_group(const struct pcif *f);
 
 #endif

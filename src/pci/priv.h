@@ -97,7 +97,9 @@ struct scan_state {
 
 struct pcif {
 	struct pcim *m;
-	struct pcif *parent;
+	_Atomic unsigned refs;
+	_Atomic bool present; /* in the tree; changes under the tree's lock */
+	struct pcif *parent;  /* a reference */
 	struct pci_bdf bdf;
 	char name[PCI_BDF_STRLEN];
 	const struct pcif_model *model;
@@ -105,7 +107,7 @@ struct pcif {
 	struct pcif_desc desc;
 	bool bridge;
 	uint8_t root_bus, secondary, subordinate;
-	unsigned group;
+	_Atomic unsigned group;
 	uint64_t bar_address[PCIF_NUM_BARS];
 
 	pthread_mutex_t ctl, reg, cfg, shared;
@@ -126,10 +128,16 @@ struct pcif {
 };
 
 struct pcim {
-	struct pcif **functions; /* by address once enumerated */
-	unsigned n_functions;
+	/*
+	 * Guards the lists below, each with a reference on its functions, and group numbers.
+	 * Writers are who builds and who plugs; nothing that waits is called under it.
+	 */
+	pthread_rwlock_t lock;
+	struct pcif **functions; /* present, by address once enumerated */
+	unsigned n_functions, room;
+	struct pcif **unplugged;
+	unsigned n_unplugged, unplugged_room;
 	bool enumerated;
-	unsigned n_groups;
 	iommu_fault_cb fault_cb;
 	void *fault_data;
 	pcim_reset_cb reset_cb;
@@ -210,8 +218,9 @@ struct group_node {
 	bool multifunction; /* header type bit 7; looked at for function 0 only */
 	bool vf;
 	int alias_devfn; /* other devfn of its bus that it also uses as requester, or -1 */
-	int group;	 /* result */
+	int group;	 /* result; a number that it has already is kept */
 };
-unsigned group_assign(struct group_node *nodes, unsigned n);
+/* Numbers for all nodes that have none (GROUP_NONE). 0 or -ENOMEM. */
+int group_assign(struct group_node *nodes, unsigned n);
 
 #endif

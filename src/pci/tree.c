@@ -2,7 +2,8 @@
 /*
  * The tree of one machine. Functions are added at the addresses that they shall have; enumeration
  * then puts a root port above each of their buses, gives addresses to BARs and windows to ports,
- * and forms isolation groups. After that the tree never changes, so it is read without a lock.
+ * and forms isolation groups. After that functions can be unplugged and found again; everybody who
+ * looks while that may happen takes a list with references.
  *
  * Where ports go: bus B hangs below a port on root bus B-1. Buses that follow each other (B, B+1,
  * ...) share the root bus before the first, one slot each, because a bus below a port cannot be a
@@ -25,18 +26,23 @@ int pcim_new(struct pcim **m)
 		free(n);
 		return rc;
 	}
+	pthread_rwlock_init(&n->lock, NULL);
 	*m = n;
 	return 0;
 }
 
-/* NULL is fine. No client is attached any more. */
+/* NULL is fine. No client is attached any more, and nobody has references. */
 void pcim_free(struct pcim *m)
 {
 	if (!m)
 		return;
 	for (unsigned i = m->n_functions; i-- > 0;)
-		function_free(m->functions[i]);
+		pcif_put(m->functions[i]);
+	for (unsigned i = m->n_unplugged; i-- > 0;)
+		pcif_put(m->unplugged[i]);
 	free(m->functions);
+	free(m->unplugged);
+	pthread_rwlock_destroy(&m->lock);
 	free(m);
 }
 
@@ -60,22 +66,52 @@ static int bdf_compare(struct pci_bdf a, struct pci_bdf b)
 	return ka < kb ? -1 : ka > kb;
 }
 
-/* Adds @f, which the tree then owns, in order of address. -ENOMEM: @f stays the caller's. */
+/* Room for one more in a list. */
+static int make_room(struct pcif ***list, unsigned n, unsigned *room)
+{
+	unsigned more = *room ? 2 * *room : 16;
+	struct pcif **bigger;
+
+	if (n < *room)
+		return 0;
+	bigger = realloc(*list, more * sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	*list = bigger;
+	*room = more;
+	return 0;
+}
+
+/*
+ * Adds @f, whose reference the tree then owns, in order of address. With the lock. -ENOMEM: @f
+ * stays the caller's.
+ */
 static int insert(struct pcim *m, struct pcif *f)
 {
-	struct pcif **list = realloc(m->functions, (m->n_functions + 1) * sizeof(*list));
+	int rc = make_room(&m->functions, m->n_functions, &m->room);
+	struct pcif **list = m->functions;
 	unsigned at = m->n_functions;
 
-	if (!list)
-		return -ENOMEM;
-	m->functions = list;
+	if (rc)
+		return rc;
 	while (at && bdf_compare(list[at - 1]->bdf, f->bdf) > 0) {
 		list[at] = list[at - 1];
 		at--;
 	}
 	list[at] = f;
 	m->n_functions++;
+	atomic_store(&f->present, true);
 	return 0;
+}
+
+/* Takes the entry @at out of the list; its reference is the caller's. With the lock. */
+static struct pcif *take_out(struct pcif **list, unsigned *n, unsigned at)
+{
+	struct pcif *f = list[at];
+
+	memmove(list + at, list + at + 1, (*n - at - 1) * sizeof(*list));
+	--*n;
+	return f;
 }
 
 static int add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
@@ -87,9 +123,11 @@ static int add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *mode
 
 	if (rc)
 		return rc;
+	pthread_rwlock_wrlock(&m->lock);
 	rc = insert(m, f);
+	pthread_rwlock_unlock(&m->lock);
 	if (rc) {
-		function_free(f);
+		pcif_put(f);
 		return pcif_error(err, rc, "out of memory");
 	}
 	*out = f;
@@ -139,9 +177,75 @@ struct pcif *pcim_find(const struct pcim *m, struct pci_bdf bdf)
 	return NULL;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+	unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 unsigned pcim_group_count(const struct pcim *m)
 {
-	return m->n_groups;
+	struct pcim *tree = (struct pcim *)m;
+	unsigned *numbers, n = 0, count = 0;
+
+	pthread_rwlock_rdlock(&tree->lock);
+	numbers = calloc(tree->n_functions + 1, sizeof(*numbers));
+	for (; numbers && n < tree->n_functions; n++)
+		numbers[n] = atomic_load(&tree->functions[n]->group);
+	pthread_rwlock_unlock(&tree->lock);
+	if (n)
+		qsort(numbers, n, sizeof(*numbers), compare_numbers);
+	for (unsigned i = 0; i < n; i++)
+		count += !i || numbers[i] != numbers[i - 1];
+	free(numbers);
+	return count;
+}
+
+/* ------------------------------------------------------------------ looking while it changes */
+
+int pcim_list(struct pcim *m, struct pcim_list *list)
+{
+	int rc = 0;
+
+	*list = (struct pcim_list){ 0 };
+	pthread_rwlock_rdlock(&m->lock);
+	list->f = calloc(m->n_functions + 1, sizeof(*list->f));
+	if (list->f)
+		for (; list->n < m->n_functions; list->n++)
+			list->f[list->n] = pcif_get(m->functions[list->n]);
+	else
+		rc = -ENOMEM;
+	pthread_rwlock_unlock(&m->lock);
+	return rc;
+}
+
+void pcim_list_free(struct pcim_list *list)
+{
+	for (unsigned i = 0; i < list->n; i++)
+		pcif_put(list->f[i]);
+	free(list->f);
+	*list = (struct pcim_list){ 0 };
+}
+
+void pcim_for_each(struct pcim *m, void (*cb)(void *data, struct pcif *f), void *data)
+{
+	pthread_rwlock_rdlock(&m->lock);
+	for (unsigned i = 0; i < m->n_functions; i++)
+		cb(data, m->functions[i]);
+	pthread_rwlock_unlock(&m->lock);
+}
+
+struct pcif *pcim_get(struct pcim *m, struct pci_bdf bdf)
+{
+	struct pcif *f;
+
+	pthread_rwlock_rdlock(&m->lock);
+	f = pcim_find(m, bdf);
+	if (f)
+		pcif_get(f);
+	pthread_rwlock_unlock(&m->lock);
+	return f;
 }
 
 /* ------------------------------------------------------------------ enumeration */
@@ -211,7 +315,7 @@ static int add_ports(struct pcim *m)
 			if (rc)
 				break;
 		}
-		list[i]->parent = port;
+		list[i]->parent = pcif_get(port);
 		list[i]->root_bus = port->root_bus;
 	}
 	free(list);
@@ -236,9 +340,11 @@ static int index_of(const struct pcim *m, const struct pcif *f)
 	return GROUP_NONE;
 }
 
+/* Who has a number keeps it. With the lock, or by who builds the tree. */
 static int assign_groups(struct pcim *m)
 {
 	struct group_node *nodes = calloc(m->n_functions + 1, sizeof(*nodes));
+	int rc;
 
 	if (!nodes)
 		return -ENOMEM;
@@ -256,13 +362,14 @@ static int assign_groups(struct pcim *m)
 			.multifunction =
 				f->config.value[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_MULTI_FUNC,
 			.alias_devfn = -1,
+			.group = (int)atomic_load(&f->group),
 		};
 	}
-	m->n_groups = group_assign(nodes, m->n_functions);
-	for (unsigned i = 0; i < m->n_functions && m->n_groups; i++)
-		m->functions[i]->group = (unsigned)nodes[i].group;
+	rc = group_assign(nodes, m->n_functions);
+	for (unsigned i = 0; i < m->n_functions && !rc; i++)
+		atomic_store(&m->functions[i]->group, (unsigned)nodes[i].group);
 	free(nodes);
-	return m->n_functions && !m->n_groups ? -ENOMEM : 0;
+	return rc;
 }
 
 /**
@@ -284,4 +391,64 @@ int pcim_enumerate(struct pcim *m)
 	if (rc)
 		return rc;
 	return assign_groups(m);
+}
+
+/* ------------------------------------------------------------------ hot plug */
+
+int pcim_unplug(struct pcif *f)
+{
+	struct pcim *m = f->m;
+	int rc;
+
+	pthread_rwlock_wrlock(&m->lock);
+	rc = make_room(&m->unplugged, m->n_unplugged, &m->unplugged_room);
+	if (!rc && !atomic_load(&f->present))
+		rc = -ENODEV;
+	if (!rc) {
+		unsigned at = (unsigned)index_of(m, f);
+
+		m->unplugged[m->n_unplugged++] = take_out(m->functions, &m->n_functions, at);
+		atomic_store(&f->present, false);
+	}
+	pthread_rwlock_unlock(&m->lock);
+	return rc;
+}
+
+int pcim_plug(struct pcim *m)
+{
+	unsigned found = 0;
+	bool again = true;
+	int rc = 0;
+
+	pthread_rwlock_wrlock(&m->lock);
+	while (again && !rc) {
+		again = false;
+		for (unsigned i = 0; i < m->n_unplugged && !rc; i++) {
+			struct pcif *f = m->unplugged[i];
+
+			if (f->parent && !atomic_load(&f->parent->present))
+				continue;
+			/* Before it can be seen: a number of its own, until it gets one. */
+			atomic_store(&f->group, (unsigned)GROUP_NONE);
+			rc = insert(m, f);
+			if (rc)
+				break;
+			(void)take_out(m->unplugged, &m->n_unplugged, i--);
+			found++;
+			again = true;
+		}
+	}
+	if (!rc && found)
+		rc = assign_groups(m);
+	/* What got no number was not found; there is room for it where it came from. */
+	for (unsigned i = 0; rc && i < m->n_functions; i++) {
+		struct pcif *f = m->functions[i];
+
+		if (atomic_load(&f->group) != (unsigned)GROUP_NONE)
+			continue;
+		atomic_store(&f->present, false);
+		m->unplugged[m->n_unplugged++] = take_out(m->functions, &m->n_functions, i--);
+	}
+	pthread_rwlock_unlock(&m->lock);
+	return rc ? rc : (int)found;
 }

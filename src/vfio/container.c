@@ -43,27 +43,13 @@ int container_check_extension(struct vfio_obj *obj, struct vfio_call *call)
 
 void container_attach_group(struct container *c, struct group *g)
 {
-	struct pcim *m = c->obj.v->machine;
-
-	for (unsigned i = 0; i < pcim_count(m); i++) {
-		struct pcif *f = pcim_function(m, i);
-
-		if (pcif_group(f) == g->number)
-			iommu_port_attach(pcif_iommu_port(f), c->space);
-	}
+	bus_group_attach(c->obj.v->bus, g->number, c->space);
 	vfio_tell(c->obj.v, VFIO_EVENT_ATTACH, g->number, NULL);
 }
 
 void container_detach_group(struct container *c, struct group *g)
 {
-	struct pcim *m = c->obj.v->machine;
-
-	for (unsigned i = 0; i < pcim_count(m); i++) {
-		struct pcif *f = pcim_function(m, i);
-
-		if (pcif_group(f) == g->number)
-			iommu_port_attach(pcif_iommu_port(f), NULL);
-	}
+	bus_group_attach(c->obj.v->bus, g->number, NULL);
 	vfio_tell(c->obj.v, VFIO_EVENT_DETACH, g->number, NULL);
 }
 
@@ -90,9 +76,9 @@ int container_set_iommu(struct vfio_obj *obj, struct vfio_call *call)
 	if (ret)
 		goto out;
 	c->type = call->value;
-	for (unsigned i = 0; i < v->n_groups; i++)
-		if (v->groups[i].container == c)
-			container_attach_group(c, &v->groups[i]);
+	for (struct group *g = v->groups; g; g = g->next)
+		if (g->container == c)
+			container_attach_group(c, g);
 out:
 	pthread_mutex_unlock(&v->lock);
 	return ret;

@@ -20,11 +20,11 @@ static unsigned vdev_vectors(const struct pcif_desc *desc)
 	return MAX(MAX(desc->msi_vectors, desc->msix_vectors), 1u);
 }
 
-int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f, struct group *g)
+int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f)
 {
 	d->v = v;
 	d->f = f;
-	d->group = g;
+	d->refs = 1;
 	d->irq_type = -1;
 	d->msg_sink = (struct pcif_irq_sink){ .message = irq_message, .data = d };
 	d->intx_sink = (struct pcif_irq_sink){ .intx = irq_intx, .data = d };
@@ -36,6 +36,7 @@ int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f, struct group *g)
 		free(d->parked);
 		return -ENOMEM;
 	}
+	pcif_get(f);
 	for (unsigned i = 0; i < d->n_vectors; i++)
 		wire_init(&d->vectors[i]);
 	wire_init(&d->err);
@@ -61,6 +62,7 @@ void vdev_fini(struct vdev *d)
 	free(d->parked);
 	vconfig_fini(&d->cfg);
 	free(d->open_state);
+	pcif_put(d->f);
 }
 
 static uint16_t vdev_decode_bits(const struct vdev *d)

@@ -82,20 +82,28 @@ void vdev_restore_config(struct vdev *d, const uint8_t *saved)
 
 /* ------------------------------------------------------------------ function reset */
 
+struct alone {
+	const struct pcif *f;
+	bool alone;
+};
+
+static void look_at_neighbour(void *data, struct pcif *f)
+{
+	struct alone *a = data;
+	struct pci_bdf me = pcif_bdf(a->f), b = pcif_bdf(f);
+
+	if (f != a->f && b.domain == me.domain && b.bus == me.bus)
+		a->alone = false;
+}
+
 static bool alone_on_bus(const struct vdev *d)
 {
-	struct pci_bdf me = pcif_bdf(d->f);
+	struct alone a = { .f = d->f, .alone = true };
 
 	if (!pcif_parent(d->f))
 		return false;
-	for (unsigned i = 0; i < pcim_count(d->v->machine); i++) {
-		struct pcif *f = pcim_function(d->v->machine, i);
-		struct pci_bdf b = pcif_bdf(f);
-
-		if (f != d->f && b.domain == me.domain && b.bus == me.bus)
-			return false;
-	}
-	return true;
+	pcim_for_each(bus_pci(d->v->bus), look_at_neighbour, &a);
+	return a.alone;
 }
 
 /* Is there a method that would work? Source: pci_init_reset_methods() and the methods. */
@@ -188,13 +196,22 @@ static bool bus_reset_hits(const struct vdev *d, const struct pcif *f)
 	return b.domain == pcif_bdf(d->f).domain && b.bus >= secondary && b.bus <= subordinate;
 }
 
-static unsigned bus_reset_count(const struct vdev *d)
+/* Who is hit when the bus of @d is reset; to be freed with pcim_list_free(). */
+static int bus_reset_list(const struct vdev *d, struct pcim_list *hit)
 {
+	int ret = pcim_list(bus_pci(d->v->bus), hit);
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < pcim_count(d->v->machine); i++)
-		n += bus_reset_hits(d, pcim_function(d->v->machine, i));
-	return n;
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < hit->n; i++) {
+		if (bus_reset_hits(d, hit->f[i]))
+			hit->f[n++] = hit->f[i];
+		else
+			pcif_put(hit->f[i]);
+	}
+	hit->n = n;
+	return 0;
 }
 
 /* Source: vfio_pci_ioctl_get_pci_hot_reset_info(). */
@@ -203,7 +220,9 @@ int device_get_hot_reset_info(struct vfio_obj *obj, struct vfio_call *call)
 	struct vdev *d = obj_device(obj);
 	struct vfio_pci_hot_reset_info info;
 	uint8_t *out = (uint8_t *)call->data + sizeof(info);
+	struct pcim_list hit;
 	size_t room;
+	int ret;
 
 	/* A device on a root bus has neither a slot nor a bridge above it to reset. */
 	if (!pcif_parent(d->f))
@@ -211,29 +230,30 @@ int device_get_hot_reset_info(struct vfio_obj *obj, struct vfio_call *call)
 	memcpy(&info, call->data, sizeof(info));
 	room = (MIN((size_t)info.argsz, call->size) - sizeof(info)) /
 	       sizeof(struct vfio_pci_dependent_device);
+	ret = bus_reset_list(d, &hit);
+	if (ret)
+		return ret;
 	info.flags = 0;
-	info.count = bus_reset_count(d);
+	info.count = hit.n;
 	memcpy(call->data, &info, sizeof(info));
 	call->reply_size = sizeof(info);
 	if (room < info.count)
-		return -ENOSPC;
-	for (unsigned i = 0; i < pcim_count(d->v->machine); i++) {
-		struct pcif *f = pcim_function(d->v->machine, i);
-		struct pci_bdf b = pcif_bdf(f);
+		ret = -ENOSPC;
+	for (unsigned i = 0; i < hit.n && !ret; i++) {
+		struct pci_bdf b = pcif_bdf(hit.f[i]);
 		struct vfio_pci_dependent_device dep = {
-			.group_id = pcif_group(f),
+			.group_id = pcif_group(hit.f[i]),
 			.segment = b.domain,
 			.bus = b.bus,
 			.devfn = b.dev << 3 | b.fn,
 		};
 
-		if (!bus_reset_hits(d, f))
-			continue;
 		memcpy(out, &dep, sizeof(dep));
 		out += sizeof(dep);
 		call->reply_size += sizeof(dep);
 	}
-	return 0;
+	pcim_list_free(&hit);
+	return ret;
 }
 
 static bool call_has_group(const struct vfio_call *call, unsigned n, unsigned group)
@@ -244,47 +264,70 @@ static bool call_has_group(const struct vfio_call *call, unsigned n, unsigned gr
 	return false;
 }
 
+/* What a client gave as its groups, one after the other. */
+static int check_reset_groups(struct vfio *v, const struct vfio_call *call, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct vfio_fd *fd = &call->fds[i];
+
+		if (fd->error)
+			return fd->error;
+		if (fd->fd < 0 && !fd->obj)
+			return -EBADF;
+		if (!fd->obj || fd->obj->kind != VFIO_KIND_GROUP || fd->obj->v != v)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* The devices that are hit, with references; -EINVAL if one is not VFIO's or not the caller's. */
+static int hot_reset_devices(struct vfio *v, const struct vfio_call *call, unsigned n_groups,
+			     const struct pcim_list *hit, struct vdev **devices)
+{
+	for (unsigned i = 0; i < hit->n; i++) {
+		devices[i] = vfio_find_device(v, hit->f[i]);
+		if (!devices[i] || !call_has_group(call, n_groups, pcif_group(hit->f[i])))
+			return -EINVAL;
+	}
+	return 0;
+}
+
 /* Source: vfio_pci_ioctl_pci_hot_reset_groups(), vfio_pci_dev_set_hot_reset(). */
 int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call)
 {
-	struct vdev *d = obj_device(obj);
-	struct vfio *v = obj->v;
+	struct vdev *d = obj_device(obj), **devices = NULL;
+	struct pcim_list hit = { 0 };
 	struct vfio_pci_hot_reset h;
+	int ret;
 
 	memcpy(&h, call->data, sizeof(h));
 	if (h.flags)
 		return -EINVAL;
 	if (!pcif_parent(d->f))
 		return -ENODEV;
+	ret = bus_reset_list(d, &hit);
+	if (ret)
+		return ret;
 	/* None at all is the way of devices that were opened by themselves. */
-	if (!h.count || h.count > bus_reset_count(d) || h.count > call->n_fds)
-		return -EINVAL;
-	for (unsigned i = 0; i < h.count; i++) {
-		if (call->fds[i].error)
-			return call->fds[i].error;
-		if (call->fds[i].fd < 0 && !call->fds[i].obj)
-			return -EBADF;
-		if (!call->fds[i].obj || call->fds[i].obj->kind != VFIO_KIND_GROUP ||
-		    call->fds[i].obj->v != v)
-			return -EINVAL;
+	if (!h.count || h.count > hit.n || h.count > call->n_fds)
+		ret = -EINVAL;
+	if (!ret)
+		ret = check_reset_groups(obj->v, call, h.count);
+	if (!ret) {
+		devices = calloc(hit.n, sizeof(struct vdev *));
+		ret = devices ? 0 : -ENOMEM;
 	}
-	for (unsigned i = 0; i < pcim_count(v->machine); i++) {
-		struct pcif *f = pcim_function(v->machine, i);
-
-		if (!bus_reset_hits(d, f))
-			continue;
-		if (!vfio_find_device(v, f) || !call_has_group(call, h.count, pcif_group(f)))
-			return -EINVAL;
+	if (!ret)
+		ret = hot_reset_devices(obj->v, call, h.count, &hit, devices);
+	for (unsigned i = 0; i < hit.n && !ret; i++) {
+		vdev_awake(devices[i]);
+		pthread_mutex_lock(&devices[i]->lock);
+		vdev_reset(devices[i]);
+		pthread_mutex_unlock(&devices[i]->lock);
 	}
-	for (unsigned i = 0; i < v->n_devices; i++) {
-		struct vdev *hit = &v->devices[i];
-
-		if (!bus_reset_hits(d, hit->f))
-			continue;
-		vdev_awake(hit);
-		pthread_mutex_lock(&hit->lock);
-		vdev_reset(hit);
-		pthread_mutex_unlock(&hit->lock);
-	}
-	return 0;
+	for (unsigned i = 0; devices && i < hit.n; i++)
+		vdev_put(devices[i]);
+	free(devices);
+	pcim_list_free(&hit);
+	return ret;
 }

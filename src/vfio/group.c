@@ -2,8 +2,9 @@
 /*
  * Groups: /dev/vfio/N. Source: drivers/vfio/group.c.
  *
- * Every function of a group is bound to vfio-pci (or, if it is a bridge, to pcieport), so a group
- * is always viable.
+ * A group is claimed from the host when it is set to a container, which the host refuses while a
+ * driver of its own uses one of the functions. A group that lost its last function to the host is
+ * nobody's: what is asked of its file is ENODEV.
  */
 #include "vfio/priv.h"
 
@@ -17,15 +18,37 @@ int group_get_status(struct vfio_obj *obj, struct vfio_call *call)
 {
 	struct vfio_group_status st;
 
+	struct group *g = obj_group(obj);
+	int ret = 0;
+
 	memcpy(&st, call->data, sizeof(st));
-	st.flags = VFIO_GROUP_FLAGS_VIABLE;
+	st.flags = 0;
 	pthread_mutex_lock(&obj->v->lock);
-	if (obj_group(obj)->container)
-		st.flags |= VFIO_GROUP_FLAGS_CONTAINER_SET;
+	if (!g->bound)
+		ret = -ENODEV;
+	else if (g->container)
+		st.flags = VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET;
+	else if (bus_group_viable(obj->v->bus, g->number))
+		st.flags = VFIO_GROUP_FLAGS_VIABLE;
 	pthread_mutex_unlock(&obj->v->lock);
+	if (ret)
+		return ret;
 	memcpy(call->data, &st, sizeof(st));
 	call->reply_size = sizeof(st);
 	return 0;
+}
+
+/* Says at debug level why the host does not give a group away. */
+static void tell_spoiler(struct vfio *v, unsigned group)
+{
+	const struct bus_driver *driver;
+	struct pcif *f = bus_group_spoiler(v->bus, group, &driver);
+
+	if (!f)
+		return;
+	log_debug("group %u is not viable: %s is bound to %s; unbind it, or bind it to vfio-pci",
+		  group, pcif_name(f), driver->name);
+	pcif_put(f);
 }
 
 /* Source: vfio_group_ioctl_set_container(), vfio_container_attach_group(). */
@@ -47,7 +70,12 @@ int group_set_container(struct vfio_obj *obj, struct vfio_call *call)
 	} else if (!call->fds[0].obj || call->fds[0].obj->kind != VFIO_KIND_CONTAINER ||
 		   call->fds[0].obj->v != obj->v) {
 		ret = -EBADFD;
+	} else if (!g->bound) {
+		ret = -ENODEV;
 	} else {
+		ret = bus_group_claim(obj->v->bus, g->number, g);
+	}
+	if (!ret) {
 		c = container_of(call->fds[0].obj, struct container, obj);
 		g->container = c;
 		c->refs++;
@@ -56,17 +84,20 @@ int group_set_container(struct vfio_obj *obj, struct vfio_call *call)
 			container_attach_group(c, g);
 	}
 	pthread_mutex_unlock(&obj->v->lock);
+	if (ret == -EPERM)
+		tell_spoiler(obj->v, g->number);
 	return ret;
 }
 
 /* Source: vfio_group_detach_container(). With vfio.lock. */
-static void group_leave(struct group *g)
+void group_leave(struct vfio *v, struct group *g)
 {
 	struct container *c = g->container;
 	struct iommu_space *space = NULL;
 
 	if (c->type)
 		container_detach_group(c, g);
+	bus_group_release(v->bus, g->number, g);
 	g->container = NULL;
 	if (!--c->n_groups && c->type) {
 		space = c->space;
@@ -89,7 +120,7 @@ int group_unset_container(struct vfio_obj *obj, struct vfio_call *call)
 	else if (g->devices)
 		ret = -EBUSY;
 	else
-		group_leave(g);
+		group_leave(obj->v, g);
 	pthread_mutex_unlock(&obj->v->lock);
 	return ret;
 }
@@ -100,7 +131,9 @@ void group_put(struct vfio *v, struct group *g)
 	if (--g->refs)
 		return;
 	if (g->container)
-		group_leave(g);
+		group_leave(v, g);
+	if (!g->bound)
+		free(g);
 }
 
 /*
@@ -124,13 +157,13 @@ static int group_name_match(struct pcif *f, const char *name)
 	return *name ? -EINVAL : 1;
 }
 
+/* With vfio.lock. *@out is borrowed. */
 static int group_find_device(struct vfio *v, struct group *g, const char *name, struct vdev **out)
 {
-	for (unsigned i = 0; i < v->n_devices; i++) {
-		struct vdev *d = &v->devices[i];
+	for (struct vdev *d = v->devices; d; d = d->next) {
 		int ret;
 
-		if (d->group != g)
+		if (d->group != g || d->leaving)
 			continue;
 		ret = group_name_match(d->f, name);
 		if (ret < 0)
@@ -152,22 +185,22 @@ int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call)
 	struct vdev *d;
 	int ret;
 
-	/* The name comes first: a wrong one is told from a group that is not ready. */
-	ret = group_find_device(v, g, call->data, &d);
-	if (ret)
-		return ret;
 	file = calloc(1, sizeof(*file));
 	if (!file)
 		return -ENOMEM;
 	file->obj = (struct vfio_obj){ VFIO_KIND_DEVICE, v };
-	file->d = d;
 	pthread_mutex_lock(&v->lock);
-	if (!g->container || !g->container->type) {
+	/* The name comes first: a wrong one is told from a group that is not ready. */
+	ret = group_find_device(v, g, call->data, &d);
+	if (!ret && (!g->container || !g->container->type))
 		ret = -EINVAL;
-	} else {
-		/* From here on the group can not leave its container. */
+	if (!ret) {
+		/* From here on the group can not leave its container, nor the device the group. */
 		g->refs++;
 		g->devices++;
+		d->refs++;
+		d->files++;
+		file->d = d;
 	}
 	pthread_mutex_unlock(&v->lock);
 	if (ret) {
@@ -180,7 +213,10 @@ int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call)
 		pthread_mutex_lock(&v->lock);
 		g->devices--;
 		group_put(v, g);
+		d->files--;
+		pthread_cond_broadcast(&v->closed);
 		pthread_mutex_unlock(&v->lock);
+		vdev_put(d);
 		free(file);
 		return ret;
 	}

@@ -88,13 +88,17 @@ struct container {
 	unsigned n_groups;
 };
 
-/* One for each isolation group of the machine; lives as long as the machine. */
+/*
+ * An isolation group with a function that vfio-pci drives. When the last such function is unbound
+ * the group is lost to who has it open: its number may come back, but as another group.
+ */
 struct group {
 	unsigned number;
-	bool present; /* has a function that vfio-pci drives */
 	/* Under vfio.lock. */
-	unsigned refs;	  /* its file and its device files; 0: not open */
-	unsigned devices; /* device files */
+	struct group *next; /* in vfio.groups, while @bound is not 0 */
+	unsigned bound;	    /* functions that vfio-pci drives */
+	unsigned refs;	    /* its file and its device files; 0: not open */
+	unsigned devices;   /* device files */
 	struct container *container;
 };
 
@@ -128,11 +132,16 @@ struct vconfig {
 	unsigned pm, msi, msix, exp, af, vpd, aer;
 };
 
-/* A function that vfio-pci drives; lives as long as the machine. */
+/* A function that vfio-pci drives, from probe to remove; its device files keep it. */
 struct vdev {
 	struct vfio *v;
-	struct pcif *f;
+	struct pcif *f; /* a reference */
 	struct group *group;
+	/* Under vfio.lock. */
+	struct vdev *next;
+	unsigned refs; /* vfio.devices, device files, who works on it */
+	unsigned files;
+	bool leaving; /* is being unbound: no new file */
 	struct pcif_irq_sink msg_sink, intx_sink;
 
 	pthread_mutex_t lock; /* guards what follows, up to the next comment */
@@ -161,18 +170,19 @@ struct vdev {
 };
 
 struct vfio {
-	struct pcim *machine;
 	struct watcher *watcher;
 	vfio_event_cb event;
 	void *event_data;
-	pthread_mutex_t lock; /* guards the fields named above; the arrays never change */
+	pthread_mutex_t lock;  /* guards the fields named above, and the lists */
+	pthread_cond_t closed; /* a device file was closed */
+	struct bus *bus;
 	struct group *groups;
-	unsigned n_groups;
 	struct vdev *devices;
-	unsigned n_devices;
 };
 
+/* The device that @f is, with a reference, or NULL. */
 struct vdev *vfio_find_device(struct vfio *v, const struct pcif *f);
+void vdev_put(struct vdev *d); /* without vfio.lock; NULL is fine */
 void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, struct pcif *f);
 
 /* ------------------------------------------------------------------ requests */
@@ -210,13 +220,19 @@ int group_get_status(struct vfio_obj *obj, struct vfio_call *call);
 int group_set_container(struct vfio_obj *obj, struct vfio_call *call);
 int group_unset_container(struct vfio_obj *obj, struct vfio_call *call);
 int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call);
-void group_put(struct vfio *v, struct group *g); /* with vfio.lock */
+/* With vfio.lock. */
+void group_put(struct vfio *v, struct group *g);
+void group_leave(struct vfio *v, struct group *g);		/* its container */
+struct group *vfio_find_group(struct vfio *v, unsigned number); /* NULL: nothing is bound */
+
+/* driver.c */
+extern const struct bus_driver vfio_pci_driver;
 
 /* device.c */
 int device_get_info(struct vfio_obj *obj, struct vfio_call *call);
 int device_get_region_info(struct vfio_obj *obj, struct vfio_call *call);
 int device_bind_iommufd(struct vfio_obj *obj, struct vfio_call *call);
-int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f, struct group *g);
+int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f);
 void vdev_fini(struct vdev *d);
 int vdev_open(struct vdev *d); /* one more user */
 void vdev_close(struct vdev *d);

@@ -7,10 +7,41 @@
 
 struct vdev *vfio_find_device(struct vfio *v, const struct pcif *f)
 {
-	for (unsigned i = 0; i < v->n_devices; i++)
-		if (v->devices[i].f == f)
-			return &v->devices[i];
-	return NULL;
+	struct vdev *d;
+
+	pthread_mutex_lock(&v->lock);
+	for (d = v->devices; d && d->f != f; d = d->next)
+		;
+	if (d)
+		d->refs++;
+	pthread_mutex_unlock(&v->lock);
+	return d;
+}
+
+void vdev_put(struct vdev *d)
+{
+	struct vfio *v;
+	bool last;
+
+	if (!d)
+		return;
+	v = d->v;
+	pthread_mutex_lock(&v->lock);
+	last = !--d->refs;
+	pthread_mutex_unlock(&v->lock);
+	if (!last)
+		return;
+	vdev_fini(d);
+	free(d);
+}
+
+struct group *vfio_find_group(struct vfio *v, unsigned number)
+{
+	struct group *g;
+
+	for (g = v->groups; g && g->number != number; g = g->next)
+		;
+	return g;
 }
 
 void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, struct pcif *f)
@@ -19,58 +50,44 @@ void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, struct
 		v->event(v->event_data, type, group, f);
 }
 
-int vfio_new(struct pcim *machine, struct vfio **out)
+int vfio_new(struct bus *bus, struct vfio **out)
 {
 	struct vfio *v = calloc(1, sizeof(*v));
-	unsigned n = pcim_count(machine);
-	int ret = -ENOMEM;
+	pthread_condattr_t mono;
+	int ret;
 
 	if (!v)
 		return -ENOMEM;
-	v->machine = machine;
+	v->bus = bus;
 	pthread_mutex_init(&v->lock, NULL);
+	pthread_condattr_init(&mono);
+	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+	pthread_cond_init(&v->closed, &mono);
+	pthread_condattr_destroy(&mono);
 	ret = watcher_new(&v->watcher);
-	if (ret)
-		goto err;
-	ret = -ENOMEM;
-	v->groups = calloc(MAX(pcim_group_count(machine), 1u), sizeof(*v->groups));
-	v->devices = calloc(MAX(n, 1u), sizeof(*v->devices));
-	if (!v->groups || !v->devices)
-		goto err;
-	v->n_groups = pcim_group_count(machine);
-	for (unsigned i = 0; i < v->n_groups; i++)
-		v->groups[i].number = i;
-	for (unsigned i = 0; i < n; i++) {
-		struct pcif *f = pcim_function(machine, i);
-		struct group *g = &v->groups[pcif_group(f)];
-
-		/* vfio-pci refuses bridges; their driver is pcieport. */
-		if (pcif_is_bridge(f))
-			continue;
-		g->present = true;
-		ret = vdev_init(&v->devices[v->n_devices], v, f, g);
-		if (ret)
-			goto err;
-		v->n_devices++;
+	if (!ret)
+		ret = bus_driver_add(bus, &vfio_pci_driver, v);
+	if (ret) {
+		vfio_free(v);
+		return ret;
 	}
 	*out = v;
 	return 0;
-err:
-	vfio_free(v);
-	return ret;
 }
 
 void vfio_free(struct vfio *v)
 {
 	if (!v)
 		return;
-	for (unsigned i = 0; i < v->n_devices; i++)
-		vdev_fini(&v->devices[i]);
 	watcher_free(v->watcher);
-	free(v->devices);
-	free(v->groups);
+	pthread_cond_destroy(&v->closed);
 	pthread_mutex_destroy(&v->lock);
 	free(v);
+}
+
+struct bus *vfio_bus(const struct vfio *v)
+{
+	return v->bus;
 }
 
 void vfio_set_event_cb(struct vfio *v, vfio_event_cb cb, void *data)
@@ -81,7 +98,27 @@ void vfio_set_event_cb(struct vfio *v, vfio_event_cb cb, void *data)
 
 bool vfio_group_present(struct vfio *v, unsigned group)
 {
-	return group < v->n_groups && v->groups[group].present;
+	bool present;
+
+	pthread_mutex_lock(&v->lock);
+	present = vfio_find_group(v, group) != NULL;
+	pthread_mutex_unlock(&v->lock);
+	return present;
+}
+
+bool vfio_group_next(struct vfio *v, unsigned from, unsigned *group)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&v->lock);
+	for (struct group *g = v->groups; g; g = g->next) {
+		if (g->number < from || (found && g->number >= *group))
+			continue;
+		*group = g->number;
+		found = true;
+	}
+	pthread_mutex_unlock(&v->lock);
+	return found;
 }
 
 /* ------------------------------------------------------------------ opening and closing */
@@ -105,15 +142,15 @@ int vfio_open_group(struct vfio *v, unsigned group, struct vfio_obj **obj)
 	struct group_file *file;
 	int ret = 0;
 
-	if (!vfio_group_present(v, group))
-		return -ENODEV;
 	file = calloc(1, sizeof(*file));
 	if (!file)
 		return -ENOMEM;
 	file->obj = (struct vfio_obj){ VFIO_KIND_GROUP, v };
-	file->group = &v->groups[group];
 	pthread_mutex_lock(&v->lock);
-	if (file->group->refs)
+	file->group = vfio_find_group(v, group);
+	if (!file->group)
+		ret = -ENODEV;
+	else if (file->group->refs)
 		ret = -EBUSY;
 	else
 		file->group->refs = 1;
@@ -135,7 +172,10 @@ static void device_file_free(struct device_file *file)
 	pthread_mutex_lock(&v->lock);
 	d->group->devices--;
 	group_put(v, d->group);
+	d->files--;
+	pthread_cond_broadcast(&v->closed);
 	pthread_mutex_unlock(&v->lock);
+	vdev_put(d);
 	free(file);
 }
 
@@ -221,6 +261,7 @@ void vfio_device_request(struct vfio *v, struct pcif *f)
 
 	if (d)
 		wire_signal(&d->req);
+	vdev_put(d);
 }
 
 struct iommu_space *vfio_function_space(struct vfio *v, struct pcif *f)
@@ -231,6 +272,8 @@ struct iommu_space *vfio_function_space(struct vfio *v, struct pcif *f)
 bool vfio_function_open(struct vfio *v, struct pcif *f)
 {
 	struct vdev *d = vfio_find_device(v, f);
+	bool open = d && d->open;
 
-	return d && d->open;
+	vdev_put(d);
+	return open;
 }

@@ -10,6 +10,9 @@
  * Objects are reference counted inside: a device keeps its group open, a group with a container
  * keeps the container. Doors own one reference for each open file and drop it with vfio_obj_put().
  *
+ * vfio-pci is a driver of the bus: the functions that are bound to it are VFIO's devices, and come
+ * and go as they are bound and unbound.
+ *
  * Locking: one lock for the machine's containers and groups, one for each device; vfio_call() takes
  * them where it needs to. A device's is held while its model resets, the machine's never. BAR
  * access and interrupts take neither. Nothing here waits for a client.
@@ -18,6 +21,7 @@
 #define UVFIO_VFIO_H
 
 #include "base/base.h"
+#include "bus/bus.h"
 #include "pci/pci.h"
 
 struct vfio;	 /* VFIO of one machine */
@@ -34,19 +38,26 @@ enum vfio_event_type { VFIO_EVENT_ATTACH, VFIO_EVENT_DETACH, VFIO_EVENT_OPEN, VF
 typedef void (*vfio_event_cb)(void *data, enum vfio_event_type type, unsigned group,
 			      struct pcif *f);
 
+#define VFIO_PCI_DRIVER "vfio-pci"
+
 /**
- * vfio_new() - VFIO over a machine whose tree is enumerated; every endpoint is bound to vfio-pci.
- * @machine: borrowed; must outlive @v
+ * vfio_new() - VFIO over a machine: adds the driver vfio-pci to @bus, before bus_start().
+ * @bus: borrowed. Free it before VFIO, since it unbinds what is bound.
  * Returns 0 or -ENOMEM.
  */
-int vfio_new(struct pcim *machine, struct vfio **v);
-/* Every object is gone already. NULL is fine. */
+int vfio_new(struct bus *bus, struct vfio **v);
+/* For bus_start(): every endpoint is VFIO's from the start. @data is not looked at. */
+const char *vfio_pick_endpoints(void *data, struct pcif *f);
+/* Every object is gone already, and so are all devices. NULL is fine. */
 void vfio_free(struct vfio *v);
+struct bus *vfio_bus(const struct vfio *v);
 /* Once, before the first object. */
 void vfio_set_event_cb(struct vfio *v, vfio_event_cb cb, void *data);
 
-/* Groups that have a function bound to vfio-pci, hence a /dev/vfio/N. Lock-free. */
+/* Groups that have a function bound to vfio-pci, hence a /dev/vfio/N. Any thread. */
 bool vfio_group_present(struct vfio *v, unsigned group);
+/* The lowest of them that is at least @from; false: there is none. */
+bool vfio_group_next(struct vfio *v, unsigned from, unsigned *group);
 
 /* ------------------------------------------------------------------ opening and closing */
 

@@ -138,6 +138,7 @@ static const struct pcif_model model = {
 
 struct world {
 	struct pcim *pci;
+	struct bus *bus;
 	struct vfio *v;
 	struct iommu_mem *mem;
 	struct vfio_client client;
@@ -168,7 +169,8 @@ static void world_init(struct world *w)
 		need(!pcim_add(w->pci, bdf, &model, params, &err));
 		pcim_params_free(params);
 	}
-	need(!pcim_enumerate(w->pci) && !vfio_new(w->pci, &w->v));
+	need(!pcim_enumerate(w->pci) && !bus_new(w->pci, &w->bus));
+	need(!vfio_new(w->bus, &w->v) && !bus_start(w->bus, vfio_pick_endpoints, NULL));
 	need(!iommu_mem_buffer(w->ram, MEMORY, &w->mem));
 	w->client.mem = w->mem;
 	for (unsigned i = 0; i < 2; i++)
@@ -191,6 +193,7 @@ static void world_fini(struct world *w)
 		need(pcif_irq_mode(f) == PCIF_IRQ_NONE);
 		need(!(pcif_config_read(f, PCI_COMMAND, 2) & PCI_COMMAND_MASTER));
 	}
+	bus_free(w->bus);
 	vfio_free(w->v);
 	pcim_free(w->pci);
 	iommu_mem_put(w->mem);

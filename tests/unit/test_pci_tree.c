@@ -353,12 +353,14 @@ static void group_shapes(void **state)
 	for (unsigned s = 0; s < ARRAY_SIZE(shapes); s++) {
 		struct group_node nodes[12];
 		char got[13] = "";
-		unsigned n = (unsigned)strlen(shapes[s].want), groups;
+		unsigned n = (unsigned)strlen(shapes[s].want);
 
 		memcpy(nodes, shapes[s].nodes, sizeof(nodes));
-		groups = group_assign(nodes, n);
+		for (unsigned i = 0; i < n; i++)
+			nodes[i].group = GROUP_NONE;
+		assert_int_equal(group_assign(nodes, n), 0);
 		for (unsigned i = 0; i < n; i++) {
-			assert_in_range(nodes[i].group, 0, groups - 1);
+			assert_in_range(nodes[i].group, 0, n - 1);
 			got[i] = (char)('a' + nodes[i].group);
 		}
 		if (strcmp(got, shapes[s].want))
@@ -367,12 +369,62 @@ static void group_shapes(void **state)
 	assert_int_equal(group_assign(NULL, 0), 0);
 }
 
+/* Numbers stay with who has them; a new group gets the lowest that is free. */
+static void group_numbers(void **state)
+{
+	struct group_node nodes[] = {
+		N(ROOT_PORT, GROUP_NONE, 0, 0, 0, .acs = true),
+		N(ROOT_PORT, GROUP_NONE, 0, 1, 0, .acs = true),
+		N(ENDPOINT, 1, 2, 0, 0),
+		N(ENDPOINT, 0, 1, 0, 0),
+	};
+	const int before[] = { 2, 0, GROUP_NONE, GROUP_NONE };
+	const int want[] = { 2, 0, 1, 3 };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(nodes); i++)
+		nodes[i].group = before[i];
+	assert_int_equal(group_assign(nodes, ARRAY_SIZE(nodes)), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(nodes); i++)
+		assert_int_equal(nodes[i].group, want[i]);
+}
+
+/* Out of the tree and found again; who has a reference goes on. */
+static void unplug(void **state)
+{
+	struct pcim_list list;
+	struct pcif *f, *port;
+	struct pcim *m;
+
+	tm_machine(&m);
+	f = pcim_get(m, tm_bdf);
+	assert_non_null(f);
+	port = pcif_parent(f);
+	assert_true(pcif_present(f));
+	assert_int_equal(pcim_unplug(f), 0);
+	assert_int_equal(pcim_unplug(f), -ENODEV);
+	assert_false(pcif_present(f));
+	assert_null(pcim_get(m, tm_bdf));
+	assert_int_equal(pcif_config_read(f, 0, 2), pcif_desc(f)->vendor);
+	/* Not before its port. */
+	assert_int_equal(pcim_unplug(port), 0);
+	assert_int_equal(pcim_list(m, &list), 0);
+	for (unsigned i = 0; i < list.n; i++)
+		assert_true(list.f[i] != f && list.f[i] != port);
+	pcim_list_free(&list);
+	assert_int_equal(pcim_plug(m), 2);
+	assert_int_equal(pcim_plug(m), 0);
+	assert_true(pcif_present(f) && pcif_present(port));
+	assert_ptr_equal(pcim_find(m, tm_bdf), f);
+	pcif_put(f);
+	pcim_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		tm_test(one_device),   tm_test(port_registers), tm_test(many_buses),
 		tm_test(full_domain),  tm_test(multifunction),	tm_test(refusals),
-		tm_test(group_shapes),
+		tm_test(group_shapes), tm_test(group_numbers),	tm_test(unplug),
 	};
 
 	return cmocka_run_group_tests_name("pci_tree", tests, NULL, NULL);

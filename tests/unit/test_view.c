@@ -61,6 +61,7 @@ static const struct pcif_model blank = {
 struct fixture {
 	unsigned fds;
 	struct pcim *pci;
+	struct bus *bus;
 	struct vfio *vfio;
 	struct view *view;
 };
@@ -97,7 +98,9 @@ static int setup(void **state)
 	add(x.pci, "0000:65:00.0");
 	add(x.pci, "0001:67:00.0");
 	assert_int_equal(pcim_enumerate(x.pci), 0);
-	assert_int_equal(vfio_new(x.pci, &x.vfio), 0);
+	assert_int_equal(bus_new(x.pci, &x.bus), 0);
+	assert_int_equal(vfio_new(x.bus, &x.vfio), 0);
+	assert_int_equal(bus_start(x.bus, vfio_pick_endpoints, NULL), 0);
 	assert_int_equal(view_new(x.pci, x.vfio, &x.view), 0);
 	*state = &x;
 	return 0;
@@ -108,6 +111,7 @@ static int teardown(void **state)
 	struct fixture *x = *state;
 
 	view_free(x->view);
+	bus_free(x->bus);
 	vfio_free(x->vfio);
 	pcim_free(x->pci);
 	return x->fds != count_fds();
@@ -579,18 +583,22 @@ static void small_state(void **state)
 static void empty_machine(void **state)
 {
 	struct pcim *pci;
+	struct bus *bus;
 	struct vfio *vfio;
 	struct view *v;
 
 	assert_int_equal(pcim_new(&pci), 0);
 	assert_int_equal(pcim_enumerate(pci), 0);
-	assert_int_equal(vfio_new(pci, &vfio), 0);
+	assert_int_equal(bus_new(pci, &bus), 0);
+	assert_int_equal(vfio_new(bus, &vfio), 0);
+	assert_int_equal(bus_start(bus, NULL, NULL), 0);
 	assert_int_equal(view_new(pci, vfio, &v), 0);
 	assert_null(lookup(v, "devices")->child);
 	assert_null(lookup(v, "bus/pci/devices")->child);
 	assert_non_null(lookup(v, "bus/pci/slots"));
 	view_free(v);
 	view_free(NULL);
+	bus_free(bus);
 	vfio_free(vfio);
 	pcim_free(pci);
 }

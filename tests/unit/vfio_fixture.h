@@ -143,6 +143,7 @@ static const struct pcif_model plain_model = {
 
 struct fixture {
 	struct pcim *pci;
+	struct bus *bus;
 	struct vfio *v;
 	struct iommu_mem *mem;
 	struct vfio_client client;
@@ -205,8 +206,10 @@ static int setup(void **state)
 		pcim_params_free(params);
 	}
 	assert_int_equal(pcim_enumerate(x->pci), 0);
-	assert_int_equal(vfio_new(x->pci, &x->v), 0);
+	assert_int_equal(bus_new(x->pci, &x->bus), 0);
+	assert_int_equal(vfio_new(x->bus, &x->v), 0);
 	vfio_set_event_cb(x->v, on_event, x);
+	assert_int_equal(bus_start(x->bus, vfio_pick_endpoints, NULL), 0);
 	assert_int_equal(iommu_mem_buffer(x->ram, x->ram_size, &x->mem), 0);
 	x->client.mem = x->mem;
 	x->full = find(x, FULL);
@@ -222,6 +225,7 @@ static int teardown(void **state)
 	vfio_obj_put(x->dev);
 	vfio_obj_put(x->group);
 	vfio_obj_put(x->container);
+	bus_free(x->bus);
 	vfio_free(x->v);
 	iommu_mem_put(x->mem);
 	pcim_free(x->pci);

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bus: the host side of the machine's functions, as Linux's driver core has it: which driver each
+ * is bound to, how that changes, who owns an isolation group, what is removed and found again.
+ *
+ * A driver is a name with rules. Those of hosts (nvme, igb, pcieport) have no code: a function that
+ * is bound to one is in use by the host, that is all. src/vfio adds vfio-pci, which does have some.
+ *
+ * What can be asked by name comes as a client wrote it; errors are those of Linux's files in /sys.
+ * Source: drivers/base/{bus,dd}.c, drivers/pci/{pci-driver,pci-sysfs}.c, drivers/iommu/iommu.c
+ * (iommu_device_use_default_domain() and iommu_group_claim_dma_owner()).
+ *
+ * Locking: any thread. One lock for lists and groups, short; one for each function, held while its
+ * driver's probe or remove runs, which may wait for a client as Linux's does: @cancel ends that.
+ */
+#ifndef UVFIO_BUS_H
+#define UVFIO_BUS_H
+
+#include "base/base.h"
+#include "iommu/iommu.h"
+#include "pci/pci.h"
+
+struct bus;
+
+/**
+ * bus_new() - the host side of a machine; no function is known before bus_start().
+ * @pci: borrowed; must outlive the bus. Returns 0 or -ENOMEM.
+ */
+int bus_new(struct pcim *pci, struct bus **bus);
+/* No driver works on a function any more: unbinds all, without waiting for anybody. NULL is fine.
+ */
+void bus_free(struct bus *bus);
+struct pcim *bus_pci(const struct bus *bus);
+
+/*
+ * Moves with every change that can be seen: functions, bindings, overrides.
+ * Whoever keeps a picture compares.
+ */
+uint64_t bus_generation(const struct bus *bus);
+
+/* ------------------------------------------------------------------ drivers */
+
+struct bus_id {
+	uint32_t vendor, device, subvendor, subdevice; /* BUS_ANY: whatever */
+	uint32_t class_code, class_mask;
+};
+#define BUS_ANY UINT32_MAX
+
+struct bus_driver {
+	const char *name;   /* "vfio-pci" */
+	const char *module; /* "vfio_pci", NULL: built in */
+	/*
+	 * Leaves the ownership of DMA to others (vfio-pci, pci-stub, pcieport): being bound to it
+	 * does not keep a group from being claimed, and is possible while one is.
+	 */
+	bool managed_dma;
+	/* The driver's own table, ends with class_mask and vendor 0; NULL: by driver_override and
+	 * new_id alone. */
+	const struct bus_id *ids;
+	/* Under the function's lock. NULL: nothing to do. */
+	int (*probe)(void *data, struct pcif *f);
+	/*
+	 * May wait for who uses the function. -EINTR if *@cancel became true first; then the
+	 * function stays bound. @cancel may be NULL.
+	 */
+	int (*remove)(void *data, struct pcif *f, const atomic_bool *cancel);
+};
+
+/* Those that bus itself knows; ends with NULL. */
+extern const struct bus_driver *const bus_host_drivers[];
+
+/**
+ * bus_driver_add() - before bus_start(). @driver and @data are borrowed.
+ * -EEXIST: a driver of this name is there already; -ENOMEM.
+ */
+int bus_driver_add(struct bus *bus, const struct bus_driver *driver, void *data);
+
+/**
+ * bus_start() - knows the functions of the tree from now on and binds them, in order of address.
+ * @pick: the driver_override that @f starts with, or NULL: none, its host driver takes it; "": it
+ *	stays without a driver. May be NULL.
+ * Functions whose driver refuses stay unbound, with a line in the log. Returns 0 or -ENOMEM.
+ */
+int bus_start(struct bus *bus, const char *(*pick)(void *data, struct pcif *f), void *data);
+
+/* ------------------------------------------------------------------ what /sys/bus/pci offers */
+
+/* Names of all drivers, for who shows them. Constant after bus_start(). */
+unsigned bus_driver_count(const struct bus *bus);
+const struct bus_driver *bus_driver_at(const struct bus *bus, unsigned i);
+
+/* The driver that @f is bound to, or NULL. */
+const struct bus_driver *bus_driver_of(struct bus *bus, const struct pcif *f);
+
+/* C2: -ENODEV: no such driver or function, or they do not match; -EBUSY: bound already, or the
+ * group is a client's; what probe gave. */
+int bus_bind(struct bus *bus, const char *driver, struct pci_bdf bdf);
+/* -ENODEV: not bound to @driver (NULL: to any); -EINTR: cancelled. */
+int bus_unbind(struct bus *bus, const char *driver, struct pci_bdf bdf, const atomic_bool *cancel);
+/* drivers_probe: -ENODEV no such function; -EINVAL its driver's probe failed; else 0, also if there
+ * was nothing to do. */
+int bus_probe(struct bus *bus, struct pci_bdf bdf);
+
+/* C1. @name NULL or "": none. -ENODEV: @f has left; -ENOMEM. The copy is the caller's; NULL: none.
+ */
+int bus_override_set(struct bus *bus, struct pcif *f, const char *name);
+int bus_override_get(struct bus *bus, struct pcif *f, char **name);
+
+/* -EEXIST: the driver matches such functions already (not looked at if @force); -ENOMEM: 64 is the
+ * most; -ENODEV: no such driver. Then probes all that match and are unbound. */
+int bus_new_id(struct bus *bus, const char *driver, const struct bus_id *id, bool force);
+int bus_remove_id(struct bus *bus, const char *driver, const struct bus_id *id); /* -ENODEV */
+
+bool bus_autoprobe(struct bus *bus);
+void bus_set_autoprobe(struct bus *bus, bool on);
+
+/*
+ * Takes @f and all below it out of the machine, after unbinding them. -ENODEV: it has left; -EINTR:
+ * cancelled, some may have gone.
+ */
+int bus_remove(struct bus *bus, struct pcif *f, const atomic_bool *cancel);
+/* Finds what was removed, and probes it. Returns how many, or -ENOMEM. */
+int bus_rescan(struct bus *bus);
+
+/* ------------------------------------------------------------------ ownership of groups */
+
+/*
+ * B1 to B4. A group has one owner at a time: the host, counted by functions whose drivers do DMA
+ * for it, or somebody who claimed it.
+ */
+/* -EPERM: a host driver or another owner has it; -ENODEV: no such group. */
+int bus_group_claim(struct bus *bus, unsigned group, void *owner);
+void bus_group_release(struct bus *bus, unsigned group, void *owner);
+/* Nobody has it. */
+bool bus_group_viable(struct bus *bus, unsigned group);
+/* A function that keeps the group from being claimed, and its driver: for messages. A reference, or
+ * NULL. */
+struct pcif *bus_group_spoiler(struct bus *bus, unsigned group, const struct bus_driver **driver);
+/*
+ * Every function of the group goes to @space (NULL: to none), and those that join it later. Waits
+ * for DMA in flight through what was before. Only by the owner.
+ */
+void bus_group_attach(struct bus *bus, unsigned group, struct iommu_space *space);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of bus share.
+ *
+ * Locks, outermost first:
+ *   bus_dev.lock  one function: its driver's probe and remove run under it. Of two functions, the
+ * one that is nearer to the root first. bus.attach    who is in a group and where the group's
+ * functions are attached; waits for DMA bus.lock      everything else that is named below; short,
+ * nothing is called under it
+ */
+#ifndef UVFIO_BUS_PRIV_H
+#define UVFIO_BUS_PRIV_H
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "bus/bus.h"
+
+#define BUS_IDS_MAX 64u
+
+/* A driver, with what clients added to its table. */
+struct bus_drv {
+	const struct bus_driver *d;
+	void *data;
+	/* Under bus.lock. */
+	struct bus_id ids[BUS_IDS_MAX];
+	unsigned n_ids;
+};
+
+struct bus_group {
+	struct bus_group *next;
+	unsigned number;
+	struct bus_dev *members;   /* under bus.attach */
+	unsigned users;		   /* functions whose host driver does DMA */
+	void *owner;		   /* who claimed it, or NULL */
+	struct iommu_space *space; /* under bus.attach */
+};
+
+/* A function that the host knows. */
+struct bus_dev {
+	struct bus_dev *next;
+	struct pcif *f;		    /* a reference */
+	struct bus_group *group;    /* changes under bus.attach and bus.lock */
+	struct bus_dev *group_next; /* under bus.attach */
+	pthread_mutex_t lock;
+	/* Under bus.lock. */
+	unsigned refs;
+	bool gone;
+	bool uses_group; /* counted in group->users */
+	struct bus_drv *drv;
+	char *override;
+};
+
+struct bus {
+	struct pcim *pci;
+	pthread_mutex_t attach, lock;
+	_Atomic uint64_t generation;
+	struct bus_drv *drivers; /* constant after bus_start() */
+	unsigned n_drivers;
+	bool started;
+	/* Under @lock. */
+	struct bus_dev *devs; /* in order of address */
+	struct bus_group *groups;
+	bool autoprobe;
+};
+
+static inline void bus_changed(struct bus *b)
+{
+	atomic_fetch_add(&b->generation, 1);
+}
+
+/* bus.c */
+struct bus_dev *dev_get(struct bus *b, const struct pcif *f); /* a reference, or NULL */
+struct bus_dev *dev_find(struct bus *b, struct pci_bdf bdf);  /* the same */
+void dev_put(struct bus *b, struct bus_dev *dev);
+/* Every function that is there, with references; ends with NULL. */
+int devs_list(struct bus *b, struct bus_dev ***list);
+void devs_list_free(struct bus *b, struct bus_dev **list);
+/* The host learns of @f. 0, -EEXIST, -ENOMEM. */
+int dev_add(struct bus *b, struct pcif *f, struct bus_dev **dev);
+/* Unbinds it and forgets it. With dev->lock. */
+int dev_remove(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel);
+
+/* driver.c; all with dev->lock */
+/* The driver for @dev binds, if there is one: 1; 0 there is none, or @dev has one; probe's errno.
+ */
+int dev_probe(struct bus *b, struct bus_dev *dev);
+int dev_bind(struct bus *b, struct bus_dev *dev, struct bus_drv *drv);
+int dev_unbind(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel);
+struct bus_drv *drv_find(struct bus *b, const char *name);
+
+/* group.c */
+int member_join(struct bus *b, struct bus_dev *dev); /* -ENOMEM */
+void member_leave(struct bus *b, struct bus_dev *dev);
+/* A host driver wants the group's DMA for @dev: -EBUSY if somebody claimed it. */
+int member_use(struct bus *b, struct bus_dev *dev);
+void member_unuse(struct bus *b, struct bus_dev *dev);
+
+#endif
