@@ -133,6 +133,23 @@ def without(call, errno, argv):
 
 # ---------------------------------------------------------------- outside
 
+def adopt_orphans():
+    """Processes whose parents are gone become ours."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def orphans_end():
+    """Whether they all end by themselves."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                time.sleep(0.002)
+        except ChildProcessError:
+            return True
+    return False
+
+
 class Door:
     def __init__(self, place, client, tap):
         self.place = place
@@ -199,6 +216,17 @@ class Door:
             p.stdout.close()
         self.tap.ok(ended, f"the process group killed while a client is in {command}: it ends")
 
+    def launch_killed(self):
+        """uvfio is killed at any moment of the launch: what it had started ends."""
+        left = 0
+        for step in range(40):
+            p = self.popen("sleep", "1000", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(step / 400)
+            p.kill()
+            p.wait()
+            left += not orphans_end()
+        self.tap.ok(not left, "uvfio killed while it launches: no process stays", f"{left} times")
+
     def refuses(self, name, words, *command, before=()):
         status, _, err = self.run(*(command or ("true",)), before=before)
         good = status == 125 and all(w in err for w in words) and err.count("\n") == 1
@@ -239,6 +267,7 @@ def outside():
         uvfio = sys.argv[1]
         as_root = "--as-root" in sys.argv
 
+    adopt_orphans()
     place = place_of(Args())
     tap = Tap()
     try:
@@ -248,6 +277,7 @@ def outside():
         for command in DEATHS:
             door.killed(command)
             door.group_killed(command)
+        door.launch_killed()
         door.refusals()
         door.not_run()
     finally:

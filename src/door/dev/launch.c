@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The command's side of the launch: what happens between fork and exec.
+ * The launcher's side: what happens between fork and exec. The other end of the socket is in the
+ * machine's process (adopt.c), which may be the launcher itself or a daemon.
  *
- *  1. namespaces: mounts alone where we may (root), else a user namespace with them, in which the
+ *  1. the machine says that it is there, and sends the reading ends of its lifelines;
+ *  2. namespaces: mounts alone where we may (root), else a user namespace with them, in which the
  *     caller's user and group are themselves and nobody else exists;
- *  2. /dev/fuse is opened in there (the kernel wants the file and the mount to be of one user
- *     namespace) and mounted; the parent gets the descriptor and serves it from now on;
- *  3. parts of that file system are put where they belong, see graft.c;
- *  4. the filter with its one rule: a listener is told of VFIO_GROUP_GET_DEVICE_FD;
- *  5. exec. The socket to the parent closes by that, which is how the parent knows.
+ *  3. /dev/fuse is opened in there (the kernel wants the file and the mount to be of one user
+ *     namespace) and mounted; the machine gets the descriptor and serves it from now on;
+ *  4. parts of that file system are put where they belong, see graft.c;
+ *  5. the filter with its one rule: a listener is told of VFIO_GROUP_GET_DEVICE_FD;
+ *  6. exec. The socket closes by that, which is how the machine knows.
  *
  * The process is a copy of a process with threads, so it stays away from what they may have locked;
- * glibc's allocator and stdio are made safe by fork itself.
+ * glibc's allocator and stdio are made safe by fork itself. It keeps no copy of the machine's end
+ * of the socket: where the machine or the launcher is killed, whatever it asks or waits for fails.
  *
  * If this process's parent dies, the devices are gone for good; a command without them is asked to
  * end (PR_SET_PDEATHSIG SIGTERM) and may do so in its own way. It is not made our child's reaper:
  * a command's orphans are not ours to collect, and go to init as they would without us.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -26,20 +30,34 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <linux/filter.h>
 
 #include "door/dev/priv.h"
 
+/* Of the process that becomes a command. */
+struct launch {
+	char *const *argv;
+	int sock;
+	uid_t uid;
+	gid_t gid;
+	pid_t parent, server;
+	bool userns;
+	int lifelines[LIFELINES];
+	void *bpf;
+	size_t bpf_size;
+};
+
 /* ------------------------------------------------------------------ the filter */
 
-/**
- * launch_filter() - the filter's program, for seccomp(2).
- * libseccomp writes it; it is installed by hand, because the library of Debian 12 cannot ask for
- * SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV. @bpf is malloc'ed.
+/*
+ * The filter's program, for seccomp(2). libseccomp writes it; it is installed by hand, because the
+ * library of Debian 12 cannot ask for SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV. @bpf is malloc'ed.
  */
-int launch_filter(void **bpf, size_t *size, struct door_error *err)
+static int launch_filter(void **bpf, size_t *size, struct door_error *err)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
 	AUTO_CLOSE int fd = memfd_create("uvfio-filter", MFD_CLOEXEC);
@@ -83,7 +101,7 @@ out:
 }
 
 /* Returns the listener, or -errno. */
-int launch_install_filter(const struct launch *l)
+static int install_filter(const struct launch *l)
 {
 	struct sock_fprog prog = {
 		.len = (unsigned short)(l->bpf_size / sizeof(struct sock_filter)),
@@ -103,7 +121,7 @@ int launch_install_filter(const struct launch *l)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-/* ------------------------------------------------------------------ words to the parent */
+/* ------------------------------------------------------------------ words to the machine */
 
 static __attribute__((noreturn)) void fail(struct launch *l, int errnum,
 					   const struct door_error *err)
@@ -212,42 +230,40 @@ static void put_part(struct launch *l, int tree, const char *path)
 
 static void place(struct launch *l, int root, const char *from, const char *to, const char *name)
 {
-	char source[256], target[256];
+	char source[512], target[512];
 
 	snprintf(source, sizeof(source), "%s%s", from, name);
 	snprintf(target, sizeof(target), "%s%s", to, name);
 	put_part(l, take_part(l, root, source), target);
 }
 
-/* Where the children of the view's root go: themselves, or each of their own children. */
+/* Each directory in @from, a directory of the view. */
+static void place_children(struct launch *l, int root, const char *from, const char *to)
+{
+	int fd = openat(root, from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct door_error err;
+	struct dirent *e;
+
+	if (!dir)
+		fail(l, explain_mount(&err, -errno, from, l->userns), &err);
+	while ((e = readdir(dir)))
+		if (e->d_type == DT_DIR && *e->d_name != '.')
+			place(l, root, from, to, e->d_name);
+	closedir(dir);
+}
+
+/* Where the view's directories go: themselves, or each of their own children. */
 static const struct {
-	const char *name, *to;
+	const char *from, *to;
 	bool children;
 } view_places[] = {
-	{ "bus-pci", "/sys/bus/pci", false }, { "iommu_groups", "/sys/kernel/iommu_groups", false },
-	{ "devices", "/sys/devices/", true }, { "module", "/sys/module/", true },
-	{ "class", "/sys/class/", true },
+	{ "sys/bus-pci", "/sys/bus/pci", false },
+	{ "sys/iommu_groups", "/sys/kernel/iommu_groups", false },
+	{ "sys/devices/", "/sys/devices/", true },
+	{ "sys/module/", "/sys/module/", true },
+	{ "sys/class/", "/sys/class/", true },
 };
-
-static void place_view(struct launch *l, int root, const struct view_node *node)
-{
-	const struct view_node *child;
-	char from[128];
-	unsigned i;
-
-	for (i = 0; i < ARRAY_SIZE(view_places); i++) {
-		if (strcmp(node->name, view_places[i].name))
-			continue;
-		snprintf(from, sizeof(from), "sys/%s%s", node->name,
-			 view_places[i].children ? "/" : "");
-		if (!view_places[i].children)
-			place(l, root, from, view_places[i].to, "");
-		else
-			for (child = node->child; child; child = child->next)
-				if (child->type == VIEW_DIR)
-					place(l, root, from, view_places[i].to, child->name);
-	}
-}
 
 /*
  * Cuts our file system to pieces and puts each where it belongs, one after the other: there is one
@@ -255,17 +271,21 @@ static void place_view(struct launch *l, int root, const struct view_node *node)
  */
 static int place_views(struct launch *l)
 {
-	const struct view_node *node;
 	struct door_error err;
 	int root = open("/dev/vfio", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	unsigned i;
 	int vfio;
 
 	if (root < 0)
 		fail(l, explain_fuse_mount(&err, -errno, l->userns), &err);
-	for (node = l->sys->child; node; node = node->next)
-		place_view(l, root, node);
+	for (i = 0; i < ARRAY_SIZE(view_places); i++) {
+		if (view_places[i].children)
+			place_children(l, root, view_places[i].from, view_places[i].to);
+		else
+			place(l, root, view_places[i].from, view_places[i].to, "");
+	}
 	vfio = take_part(l, root, "vfio");
-	/* The whole goes out of sight; @root keeps it for the parent. */
+	/* The whole goes out of sight; @root keeps it for the machine. */
 	if (umount2("/dev/vfio", MNT_DETACH))
 		fail(l, explain_mount(&err, -errno, "/dev/vfio", l->userns), &err);
 	put_part(l, vfio, "/dev/vfio");
@@ -278,13 +298,13 @@ static void start_watcher(struct launch *l)
 {
 	AUTO_CLOSE int dir = open("/dev/vfio", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct launch_msg msg = { .kind = LAUNCH_WATCHER };
+	AUTO_CLOSE int pidfd = -1;
 	struct door_error err;
-	int r = dir < 0 ? -errno : watcher_start(l->lifelines, dir);
+	int r = dir < 0 ? -errno : watcher_start(l->lifelines, dir, &pidfd);
 
-	if (r < 0)
+	if (r)
 		fail(l, explain_text(&err, r, "cannot start a process: %s", strerror(-r)), &err);
-	msg.pid = r;
-	if (fdpass_send(l->sock, NULL, 0, &msg, sizeof(msg)))
+	if (fdpass_send(l->sock, &pidfd, 1, &msg, sizeof(msg)))
 		_exit(127);
 }
 
@@ -311,35 +331,62 @@ static void take_terminal_signals(void)
 			signal(signals[i], SIG_DFL);
 }
 
-void launch_child(struct launch *l)
+/* The machine's first word. Without it there is nothing to be launched for. */
+static void wait_for_machine(struct launch *l)
 {
-	struct launch_msg msg = { .kind = LAUNCH_READY };
-	struct door_error err;
-	int fds[2];
+	struct launch_msg msg = { 0 };
+	unsigned n = LIFELINES;
 	size_t got;
+
+	if (fdpass_recv(l->sock, l->lifelines, &n, &msg, sizeof(msg), &got) || got != sizeof(msg) ||
+	    msg.kind != LAUNCH_START || n != LIFELINES)
+		_exit(127);
+}
+
+static void say_ready(struct launch *l, int root, int listener)
+{
+	/* What the machine tries whether it may look into us with: this, and our end of the socket.
+	 */
+	static pid_t word;
+	struct launch_msg msg = {
+		.kind = LAUNCH_READY,
+		.number = l->sock,
+		.address = (uintptr_t)&word,
+	};
+	int fds[] = { root, listener };
 	unsigned n = 0;
+	size_t got;
 	char go;
 
-	take_terminal_signals();
-	make_namespaces(l);
-	mount_fuse(l);
-	fds[0] = place_views(l);
-	start_watcher(l);
-	fds[1] = launch_install_filter(l);
-	if (fds[1] < 0)
-		fail(l, explain_seccomp(&err, fds[1]), &err);
 	if (fdpass_send(l->sock, fds, 2, &msg, sizeof(msg)))
 		_exit(127);
-	close(fds[0]);
-	close(fds[1]);
+	close(root);
+	close(listener);
 	if (fdpass_recv(l->sock, NULL, &n, &go, 1, &got) || got != 1)
 		_exit(127);
+}
+
+static __attribute__((noreturn)) void launch_child(struct launch *l)
+{
+	struct door_error err;
+	int root, listener;
+
+	take_terminal_signals();
+	wait_for_machine(l);
+	make_namespaces(l);
+	mount_fuse(l);
+	root = place_views(l);
+	start_watcher(l);
+	listener = install_filter(l);
+	if (listener < 0)
+		fail(l, explain_seccomp(&err, listener), &err);
+	say_ready(l, root, listener);
 
 	/* With Yama a process may look into its descendants' memory only, and the command's
 	 * children stop being ours when the command ends before them. Naming the process lets it
 	 * look into this one whatever becomes of the relation. Kernels without Yama do not know it.
 	 */
-	prctl(PR_SET_PTRACER, l->parent, 0, 0, 0);
+	prctl(PR_SET_PTRACER, l->server, 0, 0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != l->parent)
 		_exit(127);
@@ -348,4 +395,72 @@ void launch_child(struct launch *l)
 	execvp(l->argv[0], l->argv);
 	fail(l, explain_text(&err, -errno, "cannot run '%s': %s", l->argv[0], strerror(errno)),
 	     &err);
+}
+
+/* ------------------------------------------------------------------ the launcher */
+
+/**
+ * door_launch() - fork a process that becomes a command once a machine has adopted it.
+ * @server: the machine's process
+ * Returns 0, or -errno with the cause in @err and nothing left behind.
+ */
+int door_launch(char *const argv[], pid_t server, struct door_launch *out, struct door_error *err)
+{
+	struct launch l = {
+		.argv = argv,
+		.uid = geteuid(),
+		.gid = getegid(),
+		.parent = getpid(),
+		.server = server,
+	};
+	AUTO_FREE void *bpf = NULL;
+	int sock[2];
+	pid_t pid;
+	int r;
+
+	err->text[0] = 0;
+	if (door_is_nested())
+		return explain_nested(err);
+	r = launch_filter(&bpf, &l.bpf_size, err);
+	if (r)
+		return r;
+	l.bpf = bpf;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
+		return -errno;
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		close(sock[0]);
+		l.sock = sock[1];
+		launch_child(&l);
+	}
+	r = pid < 0 ? -errno : 0;
+	close(sock[1]);
+	if (r) {
+		close(sock[0]);
+		return r;
+	}
+	*out = (struct door_launch){ .pid = pid, .sock = sock[0] };
+	return 0;
+}
+
+/**
+ * door_launch_undo() - end a process that did not become a command.
+ * @errnum: why, from the machine. Returns that, or -EINTR with the words in @err if a signal (the
+ * terminal's, which had it first) ended the process before.
+ */
+int door_launch_undo(struct door_launch *l, int errnum, struct door_error *err)
+{
+	int status = 0;
+
+	if (l->sock >= 0)
+		close(fd_steal(&l->sock));
+	kill(l->pid, SIGKILL);
+	while (waitpid(l->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	l->pid = 0;
+	if (!WIFSIGNALED(status) || WTERMSIG(status) == SIGKILL)
+		return errnum;
+	return explain_text(err, -EINTR, "ended by signal %d while it was started",
+			    WTERMSIG(status));
 }

@@ -35,6 +35,8 @@
 
 #include "door/dev/priv.h"
 
+#define WATCHER_PATIENCE_MS 5000
+
 /* ------------------------------------------------------------------ our side */
 
 static int close_but(int a, int b)
@@ -63,7 +65,7 @@ static void *lifeline_main(void *data)
 	return NULL;
 }
 
-/* Before the fork. d->lifeline_fds are the reading ends, for the watcher. */
+/* d->lifeline_fds are the reading ends, for the watcher. */
 int lifelines_start(struct door_dev *d)
 {
 	unsigned i;
@@ -97,7 +99,7 @@ int lifelines_start(struct door_dev *d)
 	return 0;
 }
 
-/* After the fork the watcher has them. */
+/* The watcher, or who is to start it, has them. */
 void lifelines_close_fds(struct door_dev *d)
 {
 	unsigned i;
@@ -105,6 +107,25 @@ void lifelines_close_fds(struct door_dev *d)
 	for (i = 0; i < LIFELINES; i++)
 		if (d->lifeline_fds[i] >= 0)
 			close(fd_steal(&d->lifeline_fds[i]));
+}
+
+/*
+ * It ends the connection and itself. A child of another process that somebody has stopped is not
+ * waited for: the connection ends without it, if not as soon.
+ */
+static void watcher_wait(struct door_dev *d)
+{
+	struct pollfd p = { .fd = d->watcher, .events = POLLIN };
+
+	if (d->watcher >= 0) {
+		while (poll(&p, 1, d->child_ours ? -1 : WATCHER_PATIENCE_MS) < 0 && errno == EINTR)
+			;
+		close(fd_steal(&d->watcher));
+	}
+	if (d->child_ours) /* it sends no signal when it ends, unlike what the caller may have
+			      forked */
+		while (waitpid(-1, NULL, __WCLONE) > 0 || errno == EINTR)
+			;
 }
 
 void lifelines_stop(struct door_dev *d)
@@ -120,9 +141,7 @@ void lifelines_stop(struct door_dev *d)
 	lifelines_close_fds(d);
 	if (d->lifeline_stop >= 0)
 		close(fd_steal(&d->lifeline_stop));
-	if (d->watcher > 0)
-		while (waitpid(d->watcher, NULL, __WALL) < 0 && errno == EINTR)
-			;
+	watcher_wait(d);
 }
 
 /* ------------------------------------------------------------------ the anchor */
@@ -213,13 +232,14 @@ static __attribute__((noreturn)) void watch(const int *lines, int dir)
 /**
  * watcher_start() - in the child: starts the watcher as a child of our parent, so that the command
  * finds no children that it did not make.
- * @dir: the root of a mount of our file system. Returns the process id or -errno.
+ * @dir: the root of a mount of our file system. @pidfd: of the watcher. Returns 0 or -errno.
  */
-pid_t watcher_start(const int *lines, int dir)
+int watcher_start(const int *lines, int dir, int *pidfd)
 {
-	pid_t pid = (pid_t)syscall(SYS_clone, (unsigned long)CLONE_PARENT, NULL, NULL, NULL, 0ul);
+	unsigned long flags = CLONE_PARENT | CLONE_PIDFD;
+	pid_t pid = (pid_t)syscall(SYS_clone, flags, NULL, pidfd, NULL, 0ul);
 
 	if (!pid)
 		watch(lines, dir);
-	return pid < 0 ? -errno : pid;
+	return pid < 0 ? -errno : 0;
 }

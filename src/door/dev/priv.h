@@ -228,30 +228,22 @@ void notify_stop(struct door_dev *d);
 
 /* ------------------------------------------------------------------ launching */
 
-enum launch_kind { LAUNCH_FUSE = 1, LAUNCH_WATCHER, LAUNCH_READY, LAUNCH_ERROR };
+#define LIFELINES 2
 
-struct launch_msg { /* child to parent */
+/*
+ * Between a machine's process and one that becomes a command, over a socket that keeps messages
+ * apart: START, with the lifelines; then from the other side FUSE with the descriptor, WATCHER with
+ * a pidfd of it, READY with the root of the file system and the filter's listener; one byte that
+ * says go; the end of the socket by exec. ERROR instead of any of the child's.
+ */
+enum launch_kind { LAUNCH_START = 1, LAUNCH_FUSE, LAUNCH_WATCHER, LAUNCH_READY, LAUNCH_ERROR };
+
+struct launch_msg {
 	int32_t kind, errnum;
-	int32_t pid; /* of the watcher */
+	int32_t number;	  /* READY: a descriptor that is open in the child */
+	uint64_t address; /* READY: of a pid_t in the child's memory */
 	char text[sizeof(((struct door_error *)0)->text)];
 };
-
-struct launch {
-	struct view_node *sys; /* root of the view */
-	char *const *argv;
-	int sock;
-	uid_t uid;
-	gid_t gid;
-	pid_t parent;
-	bool userns;
-	const int *lifelines;
-	void *bpf;
-	size_t bpf_size;
-};
-
-void launch_child(struct launch *l) __attribute__((noreturn));
-int launch_filter(void **bpf, size_t *size, struct door_error *err);
-int launch_install_filter(const struct launch *l);
 
 /* In the child's mount namespace. 0 or -errno, with @path named in the log at debug level. */
 int graft_ensure_dir(const char *path);
@@ -272,7 +264,6 @@ bool door_is_nested(void);
 
 /* ------------------------------------------------------------------ the end by SIGKILL */
 
-#define LIFELINES 2
 struct lifeline {
 	pthread_t thread;
 	bool started;
@@ -285,7 +276,7 @@ void lifelines_stop(struct door_dev *d);
 bool anchor_is(const struct fuse_req *r);
 int anchor_start(struct door_dev *d);
 void anchor_stop(struct door_dev *d);
-pid_t watcher_start(const int *lines, int dir);
+int watcher_start(const int *lines, int dir, int *pidfd);
 
 /* ------------------------------------------------------------------ the door */
 
@@ -295,7 +286,9 @@ struct door_dev {
 	struct view *view;
 	uid_t uid;
 	gid_t gid;
-	pid_t child, watcher;
+	pid_t child;	 /* the command, as this process sees it */
+	bool child_ours; /* a child of this process, and so is the watcher */
+	int watcher;	 /* pidfd */
 	struct lifeline lifelines[LIFELINES];
 	int lifeline_fds[LIFELINES], lifeline_stop;
 	pthread_t anchor;
