@@ -53,8 +53,7 @@ int device_get_irq_info(struct vfio_obj *obj, struct vfio_call *call)
 		[VFIO_PCI_INTX_IRQ_INDEX] =
 			VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED,
 		[VFIO_PCI_MSI_IRQ_INDEX] = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE,
-		/* Vectors can be added while others are in use. */
-		[VFIO_PCI_MSIX_IRQ_INDEX] = VFIO_IRQ_INFO_EVENTFD,
+		[VFIO_PCI_MSIX_IRQ_INDEX] = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE,
 		[VFIO_PCI_ERR_IRQ_INDEX] = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE,
 		[VFIO_PCI_REQ_IRQ_INDEX] = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE,
 	};
@@ -65,6 +64,9 @@ int device_get_irq_info(struct vfio_obj *obj, struct vfio_call *call)
 		return -EINVAL;
 	info.flags = flags[info.index];
 	info.count = irq_max(obj_device(obj), info.index);
+	/* Where there are vectors more can be added to those in use. */
+	if (info.index == VFIO_PCI_MSIX_IRQ_INDEX && info.count)
+		info.flags &= ~VFIO_IRQ_INFO_NORESIZE;
 	memcpy(call->data, &info, sizeof(info));
 	call->reply_size = sizeof(info);
 	return 0;

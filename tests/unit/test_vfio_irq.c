@@ -107,9 +107,18 @@ static void irqs_of_a_function_without(void **state)
 {
 	struct fixture *x = *state;
 
+	static const uint32_t flags[] = { 7, 9, 9 };
+
 	open_device(x, PLAIN);
-	for (uint32_t index = 0; index < 3; index++)
+	for (uint32_t index = 0; index < 3; index++) {
+		struct vfio_irq_info info = { .argsz = 16, .index = index };
+
+		assert_int_equal(call(x, x->dev, VFIO_DEVICE_GET_IRQ_INFO, &info, 16), 0);
+		assert_int_equal(info.count, 0);
+		/* There is no MSI-X to add vectors to. */
+		assert_int_equal(info.flags, flags[index]);
 		assert_int_equal(set_none(x, index, TRIGGER, 0, 0), -EINVAL);
+	}
 	assert_int_equal(config_get(x, PCI_INTERRUPT_PIN, 1), 0);
 }
 
