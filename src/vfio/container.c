@@ -95,6 +95,19 @@ int container_no_backend_request(struct vfio_obj *obj, struct vfio_call *call)
 	return ret;
 }
 
+/* Source: vfio_fops_unl_ioctl(), vfio_iommu_type1_dirty_pages(). */
+int container_admits(struct vfio_obj *obj, uint32_t request)
+{
+	uint32_t type;
+
+	pthread_mutex_lock(&obj->v->lock);
+	type = obj_container(obj)->type;
+	pthread_mutex_unlock(&obj->v->lock);
+	if (!type)
+		return -EINVAL;
+	return request == VFIO_IOMMU_DIRTY_PAGES && type != VFIO_TYPE1v2_IOMMU ? -EACCES : 0;
+}
+
 int container_backend(struct vfio_obj *obj, struct iommu_space **space, uint32_t *type)
 {
 	struct container *c = obj_container(obj);

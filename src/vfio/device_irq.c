@@ -130,8 +130,10 @@ static int irq_parse(struct vdev *d, struct vfio_call *call, struct irq_request 
 	default:
 		return -EINVAL;
 	}
-	if (MIN((size_t)set.argsz, call->size) - sizeof(set) < set.count * unit)
+	if (set.argsz - sizeof(set) < set.count * unit)
 		return -EINVAL;
+	if (call->size - sizeof(set) < set.count * unit)
+		return -EFAULT;
 	*r = (struct irq_request){
 		.type = set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK,
 		.action = set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK,

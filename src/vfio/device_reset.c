@@ -301,16 +301,18 @@ int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call)
 	int ret;
 
 	memcpy(&h, call->data, sizeof(h));
-	if (h.flags)
+	/* None at all is the way of devices that were opened by themselves. */
+	if (h.flags || !h.count)
 		return -EINVAL;
 	if (!pcif_parent(d->f))
 		return -ENODEV;
 	ret = bus_reset_list(d, &hit);
 	if (ret)
 		return ret;
-	/* None at all is the way of devices that were opened by themselves. */
-	if (!h.count || h.count > hit.n || h.count > call->n_fds)
+	if (h.count > hit.n)
 		ret = -EINVAL;
+	else if (h.count > call->n_fds)
+		ret = -EFAULT;
 	if (!ret)
 		ret = check_reset_groups(obj->v, call, h.count);
 	if (!ret) {

@@ -82,7 +82,7 @@ static int feature_run(const struct feature *f, struct vdev *d, struct vfio_call
 	struct feature_request r = {
 		.d = d,
 		.data = (const uint8_t *)call->data + sizeof(*head),
-		.size = MIN((size_t)head->argsz, call->size) - sizeof(*head),
+		.size = call->size - sizeof(*head),
 		.call = call,
 	};
 	int ret;
@@ -91,8 +91,10 @@ static int feature_run(const struct feature *f, struct vdev *d, struct vfio_call
 		return -EINVAL;
 	if (head->flags & VFIO_DEVICE_FEATURE_PROBE)
 		return 0;
-	if (!(head->flags & both) || r.size < f->size)
+	if (!(head->flags & both) || head->argsz - sizeof(*head) < f->size)
 		return -EINVAL;
+	if (r.size < f->size)
+		return -EFAULT;
 	pthread_mutex_lock(&d->lock);
 	ret = f->run(&r);
 	pthread_mutex_unlock(&d->lock);

@@ -203,6 +203,8 @@ int container_get_api_version(struct vfio_obj *obj, struct vfio_call *call);
 int container_check_extension(struct vfio_obj *obj, struct vfio_call *call);
 int container_set_iommu(struct vfio_obj *obj, struct vfio_call *call);
 int container_no_backend_request(struct vfio_obj *obj, struct vfio_call *call);
+/* Whether the back end takes @request, whatever its block says: 0, -EINVAL (none), -EACCES. */
+int container_admits(struct vfio_obj *obj, uint32_t request);
 void container_put(struct container *c); /* with vfio.lock */
 void container_attach_group(struct container *c, struct group *g);
 void container_detach_group(struct container *c, struct group *g);

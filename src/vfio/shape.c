@@ -61,6 +61,50 @@ const struct vfio_shape *vfio_shape(enum vfio_kind kind, uint32_t request)
 	return r ? &r->shape : NULL;
 }
 
+static size_t irq_set_size(const struct vfio_irq_set *set)
+{
+	size_t unit = 0;
+
+	if (set->flags & VFIO_IRQ_SET_DATA_EVENTFD)
+		unit = sizeof(int32_t);
+	else if (set->flags & VFIO_IRQ_SET_DATA_BOOL)
+		unit = sizeof(uint8_t);
+	return MIN(set->argsz, sizeof(*set) + set->count * unit);
+}
+
+size_t vfio_call_takes(enum vfio_kind kind, uint32_t request, const void *head)
+{
+	const struct vfio_shape *shape = vfio_shape(kind, request);
+	struct vfio_pci_hot_reset hot;
+	struct vfio_irq_set set;
+	uint32_t argsz;
+	size_t size;
+
+	memcpy(&argsz, head, sizeof(argsz));
+	size = argsz;
+	if (kind == VFIO_KIND_CONTAINER && request == VFIO_IOMMU_GET_INFO)
+		size = 0;
+	if (kind == VFIO_KIND_DEVICE) {
+		switch (request) {
+		case VFIO_DEVICE_GET_INFO:
+		case VFIO_DEVICE_GET_REGION_INFO:
+		case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+			size = 0;
+			break;
+		case VFIO_DEVICE_SET_IRQS:
+			memcpy(&set, head, sizeof(set));
+			size = irq_set_size(&set);
+			break;
+		case VFIO_DEVICE_PCI_HOT_RESET:
+			/* The list is as long as its count says. */
+			memcpy(&hot, head, sizeof(hot));
+			size = sizeof(hot) + (size_t)hot.count * sizeof(int32_t);
+			break;
+		}
+	}
+	return MIN(MAX(size, (size_t)shape->min), (size_t)shape->max);
+}
+
 static unsigned irq_fds(const void *data, size_t size, size_t *offset)
 {
 	struct vfio_irq_set set;

@@ -224,8 +224,10 @@ static int unmap_check(const struct vfio_iommu_type1_dma_unmap *u, const struct 
 		return -EINVAL;
 	if (!(u->flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP))
 		return 0;
-	if (u->argsz < sizeof(*u) + sizeof(*bitmap) || call->size < sizeof(*u) + sizeof(*bitmap))
+	if (u->argsz < sizeof(*u) + sizeof(*bitmap))
 		return -EINVAL;
+	if (call->size < sizeof(*u) + sizeof(*bitmap))
+		return -EFAULT;
 	memcpy(bitmap, (const uint8_t *)call->data + sizeof(*u), sizeof(*bitmap));
 	return bitmap_check(bitmap, u->size);
 }
@@ -290,8 +292,10 @@ static int dirty_get(struct iommu_space *space, const struct vfio_call *call, ui
 	uint64_t last, bytes, *words;
 	int ret;
 
-	if (argsz < head + sizeof(get) || call->size < head + sizeof(get))
+	if (argsz < head + sizeof(get))
 		return -EINVAL;
+	if (call->size < head + sizeof(get))
+		return -EFAULT;
 	memcpy(&get, (const uint8_t *)call->data + head, sizeof(get));
 	if (!get.size || (get.iova | get.size) & (UVF_PAGE_SIZE - 1))
 		return -EINVAL;
@@ -315,6 +319,7 @@ static int dirty_get(struct iommu_space *space, const struct vfio_call *call, ui
 	return ret;
 }
 
+/* Version 2 only, which container_admits() sees to. */
 int type1_dirty_pages(struct vfio_obj *obj, struct vfio_call *call)
 {
 	struct vfio_iommu_type1_dirty_bitmap d;
@@ -326,22 +331,18 @@ int type1_dirty_pages(struct vfio_obj *obj, struct vfio_call *call)
 	if (ret)
 		return ret;
 	memcpy(&d, call->data, sizeof(d));
-	if (type != VFIO_TYPE1v2_IOMMU) {
-		ret = -EACCES;
-	} else {
-		switch (d.flags) {
-		case VFIO_IOMMU_DIRTY_PAGES_FLAG_START:
-			ret = iommu_space_dirty_start(space);
-			break;
-		case VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP:
-			ret = iommu_space_dirty_stop(space);
-			break;
-		case VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP:
-			ret = dirty_get(space, call, d.argsz);
-			break;
-		default:
-			ret = -EINVAL;
-		}
+	switch (d.flags) {
+	case VFIO_IOMMU_DIRTY_PAGES_FLAG_START:
+		ret = iommu_space_dirty_start(space);
+		break;
+	case VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP:
+		ret = iommu_space_dirty_stop(space);
+		break;
+	case VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP:
+		ret = dirty_get(space, call, d.argsz);
+		break;
+	default:
+		ret = -EINVAL;
 	}
 	iommu_space_put(space);
 	return ret;

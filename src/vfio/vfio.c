@@ -220,6 +220,7 @@ int vfio_call(struct vfio_obj *obj, struct vfio_call *call)
 {
 	const struct request *r = request_find(obj->kind, call->request);
 	uint32_t argsz;
+	int ret;
 
 	call->reply_size = 0;
 	call->new_obj = NULL;
@@ -231,6 +232,10 @@ int vfio_call(struct vfio_obj *obj, struct vfio_call *call)
 	}
 	switch (r->shape.arg) {
 	case VFIO_ARG_ARGSZ:
+		/* A back end is asked before anybody looks at the block. */
+		ret = obj->kind == VFIO_KIND_CONTAINER ? container_admits(obj, call->request) : 0;
+		if (ret)
+			return ret;
 		/* The handlers read @min bytes unasked. Linux could not have copied them either. */
 		if (!call->data || call->size < r->shape.min)
 			return -EFAULT;
@@ -239,7 +244,9 @@ int vfio_call(struct vfio_obj *obj, struct vfio_call *call)
 			return -EINVAL;
 		break;
 	case VFIO_ARG_STRING:
-		if (!call->data || !memchr(call->data, 0, call->size))
+		if (!call->data)
+			return -EFAULT;
+		if (!memchr(call->data, 0, call->size))
 			return -EINVAL;
 		break;
 	case VFIO_ARG_INT:

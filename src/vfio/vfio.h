@@ -110,6 +110,12 @@ struct vfio_fd {
  */
 unsigned vfio_call_fds(enum vfio_kind kind, uint32_t request, const void *data, size_t size,
 		       size_t *offset);
+/*
+ * How much of an ARGSZ block the request takes in, by the first shape->min bytes (at @head): what
+ * lies behind is room for the answer and need not be readable. From shape->min to shape->max; more
+ * than argsz where Linux does not ask argsz.
+ */
+size_t vfio_call_takes(enum vfio_kind kind, uint32_t request, const void *head);
 
 /* The client's memory, for the few requests that point to more (dirty bitmaps). */
 struct vfio_client {
@@ -119,8 +125,8 @@ struct vfio_client {
 struct vfio_call {
 	uint32_t request;  /* VFIO_DEVICE_GET_INFO and so on, as in linux/vfio.h */
 	uint64_t value;	   /* VFIO_ARG_VALUE */
-	void *data;	   /* the copied block; the reply is written over it */
-	size_t size;	   /* bytes of @data */
+	void *data;	   /* the copied block, the reply is written over it; NULL: not readable */
+	size_t size;	   /* bytes of @data; fewer than vfio_call_takes(): the rest not readable */
 	size_t reply_size; /* out: bytes of @data to copy back (never more than @size) */
 	const struct vfio_fd *fds;
 	unsigned n_fds;

@@ -193,6 +193,43 @@ void cmd_irq(char **argv)
 	detach(&c);
 }
 
+/* Blocks that end where the page at @page does, and what is asked of a container too early. */
+static void errors_at_the_end(struct client *c, uint8_t *page)
+{
+	struct vfio_region_info *region = (void *)(page + 4096 - sizeof(*region));
+	struct vfio_device_info *info = (void *)(page + 4096 - 16);
+	struct vfio_iommu_type1_info *iommu = (void *)(page + 4096 - 16);
+	struct vfio_pci_hot_reset *hot = (void *)(page + 4096 - sizeof(*hot) - 4);
+	int fresh = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC), group = c->group;
+
+	/* Only what is said in return would reach further, and there is no place for it. */
+	region->argsz = 4096;
+	region->index = 2;
+	CHECK(!ioctl(c->device, VFIO_DEVICE_GET_REGION_INFO, region));
+	CHECK(region->size == RAM_SIZE);
+	region->index = 4;
+	FAILS(ioctl(c->device, VFIO_DEVICE_GET_REGION_INFO, region), EFAULT);
+	info->argsz = 4096;
+	FAILS(ioctl(c->device, VFIO_DEVICE_GET_INFO, info), EFAULT);
+	info->argsz = 16;
+	CHECK(!ioctl(c->device, VFIO_DEVICE_GET_INFO, info) && info->num_regions == 9);
+	iommu->argsz = 16;
+	CHECK(!ioctl(c->container, VFIO_IOMMU_GET_INFO, iommu) && iommu->iova_pgsizes);
+	/* A list is as long as its count says, whatever argsz says of it. */
+	hot->argsz = sizeof(*hot);
+	hot->flags = 0;
+	hot->count = 1;
+	memcpy(hot->group_fds, &group, 4);
+	CHECK(!ioctl(c->device, VFIO_DEVICE_PCI_HOT_RESET, hot));
+	hot->count = 2;
+	FAILS(ioctl(c->device, VFIO_DEVICE_PCI_HOT_RESET, hot), EINVAL);
+
+	CHECK(fresh >= 0);
+	FAILS(ioctl(fresh, VFIO_IOMMU_MAP_DMA, NULL), EINVAL);
+	FAILS(ioctl(c->container, VFIO_IOMMU_MAP_DMA, NULL), EFAULT);
+	close(fresh);
+}
+
 void cmd_errors(char **argv)
 {
 	struct client c = attach();
@@ -238,7 +275,8 @@ void cmd_errors(char **argv)
 	fds[0] = null;
 	FAILS(ioctl(c.device, VFIO_DEVICE_SET_IRQS, set), EINVAL);
 	set->argsz = ~0u;
-	CHECK(ioctl(c.device, VFIO_DEVICE_SET_IRQS, set) == -1);
+	FAILS(ioctl(c.device, VFIO_DEVICE_SET_IRQS, set), EINVAL);
+	errors_at_the_end(&c, page);
 	FAILS(read(c.group, word, 8), EINVAL);
 	FAILS(pread(c.device, word, 8, (off_t)OFFSET(100)), EINVAL);
 	FAILS(pread(c.device, nowhere, 4, (off_t)OFFSET(7)), EFAULT);

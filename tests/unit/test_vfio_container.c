@@ -23,6 +23,7 @@ static void container_requests(void **state)
 	assert_int_equal(call_value(x, x->container, VFIO_SET_IOMMU, VFIO_TYPE1_IOMMU), -EINVAL);
 	assert_int_equal(call(x, x->container, VFIO_IOMMU_GET_INFO, info, sizeof(info)), -EINVAL);
 	assert_int_equal(call(x, x->container, VFIO_IOMMU_MAP_DMA, info, sizeof(info)), -EINVAL);
+	assert_int_equal(call(x, x->container, VFIO_IOMMU_MAP_DMA, NULL, 0), -EINVAL);
 	assert_int_equal(call_value(x, x->container, VFIO_IOMMU_ENABLE, 0), -EINVAL);
 	assert_int_equal(call_value(x, x->container, 0x3bff, 0), -EINVAL);
 
@@ -350,6 +351,12 @@ static void unmap_v1(void **state)
 	assert_int_equal(n, 0x4000);
 	assert_int_equal(call(x, x->container, VFIO_IOMMU_DIRTY_PAGES, dirty, sizeof(dirty)),
 			 -EACCES);
+	/* That comes before anything about the block. */
+	dirty[0] = 7;
+	assert_int_equal(call(x, x->container, VFIO_IOMMU_DIRTY_PAGES, dirty, sizeof(dirty)),
+			 -EACCES);
+	assert_int_equal(call(x, x->container, VFIO_IOMMU_DIRTY_PAGES, NULL, 0), -EACCES);
+	assert_int_equal(call(x, x->container, VFIO_IOMMU_UNMAP_DMA, NULL, 0), -EFAULT);
 }
 
 /* The device moves bytes only through what is mapped, and nothing after the group has left. */
@@ -413,6 +420,7 @@ static void dirty_log(void **state)
 	struct fixture *x = *state;
 	uint8_t one = 1;
 	uint64_t bits, at;
+	struct vfio_iommu_type1_dirty_bitmap head = { 48, 4 };
 
 	open_device(x, FULL);
 	at = (uintptr_t)x->ram + 0x80000;
@@ -422,6 +430,7 @@ static void dirty_log(void **state)
 		if (flags & (flags - 1) || !flags || flags == 8)
 			assert_int_equal(dirty(x, flags, 0x10000, 0x8000, 4096, 8, at), -EINVAL);
 	assert_int_equal(dirty(x, 4, 0x10000, 0x8000, 4096, 8, at), -EINVAL);
+	assert_int_equal(call(x, x->container, VFIO_IOMMU_DIRTY_PAGES, &head, 8), -EFAULT);
 	assert_int_equal(dirty(x, 1, 0, 0, 0, 0, 0), 0);
 	assert_int_equal(dirty(x, 1, 0, 0, 0, 0, 0), 0);
 	assert_int_equal(pcif_dma_write(x->full, 0x12000, &one, 1), 0);
@@ -473,6 +482,7 @@ static void unmap_with_bitmap(void **state)
 	r.u.argsz = sizeof(r.u);
 	assert_int_equal(call(x, x->container, VFIO_IOMMU_UNMAP_DMA, &r, sizeof(r)), -EINVAL);
 	r.u.argsz = sizeof(r);
+	assert_int_equal(call(x, x->container, VFIO_IOMMU_UNMAP_DMA, &r, sizeof(r.u)), -EFAULT);
 	r.b.size = 4;
 	assert_int_equal(call(x, x->container, VFIO_IOMMU_UNMAP_DMA, &r, sizeof(r)), -EINVAL);
 	r.b.size = 8;

@@ -254,7 +254,8 @@ static void hot_reset_rules(void **state)
 	assert_int_equal(hot_reset(x, 0, 0, NULL, 0), -EINVAL);
 	assert_int_equal(hot_reset(x, 1, 1, &x->group, 1), -EINVAL);
 	assert_int_equal(hot_reset(x, 0, 2, many, 2), -EINVAL);
-	assert_int_equal(hot_reset(x, 0, 1, NULL, 0), -EINVAL);
+	assert_int_equal(hot_reset(x, 0, 2, NULL, 0), -EINVAL);
+	assert_int_equal(hot_reset(x, 0, 1, NULL, 0), -EFAULT);
 	assert_int_equal(hot_reset(x, 0, 1, &x->container, 1), -EINVAL);
 	assert_int_equal(hot_reset(x, 0, 1, &wrong, 1), -EINVAL);
 	assert_int_equal(hot_reset(x, 0, 1, &none, 1), -EBADF);
@@ -330,6 +331,7 @@ static void features(void **state)
 {
 	struct fixture *x = *state;
 	static const uint32_t absent[] = { 0, 1, 2, 6, 7, 8, 9, 10, 11, 13, 14, 0xffff };
+	struct vfio_device_feature head = { .argsz = 16 };
 	int32_t fd = new_eventfd();
 	uint32_t v;
 
@@ -360,6 +362,8 @@ static void features(void **state)
 	assert_int_equal(feature(x, 5 | SET, 8, -1), 0);
 	/* With wakeup: the first access says so and ends it. */
 	assert_int_equal(feature(x, 4 | SET, 12, fd), -EINVAL);
+	head.flags = 4 | SET;
+	assert_int_equal(call(x, x->dev, VFIO_DEVICE_FEATURE, &head, 8), -EFAULT);
 	assert_int_equal(feature(x, 4 | SET, 16, -1), -EBADF);
 	assert_int_equal(feature(x, 4 | SET, 16, 9999), -EBADF);
 	assert_int_equal(feature(x, 4 | SET, 16, fd), 0);

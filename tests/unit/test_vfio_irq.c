@@ -96,11 +96,23 @@ static void set_irqs_checks(void **state)
 		{ 1, EVENTFD | TRIGGER, 0, 0, 0, -ERANGE },
 	};
 
+	struct vfio_irq_set set = { ~0u, EVENTFD | TRIGGER, 1, 0, 4 };
+
 	open_device(x, FULL);
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
 		assert_int_equal(set_irqs(x, rows[i].index, rows[i].flags, rows[i].start,
 					  rows[i].count, bytes, rows[i].data),
 				 rows[i].ret);
+	/* The client's memory ends with the head: only what is right so far comes that far. */
+	assert_int_equal(vfio_call_takes(VFIO_KIND_DEVICE, VFIO_DEVICE_SET_IRQS, &set), 36);
+	assert_int_equal(call(x, x->dev, VFIO_DEVICE_SET_IRQS, &set, sizeof(set)), -EFAULT);
+	set.index = 5;
+	assert_int_equal(call(x, x->dev, VFIO_DEVICE_SET_IRQS, &set, sizeof(set)), -EINVAL);
+	set.flags = BOOL | TRIGGER;
+	assert_int_equal(vfio_call_takes(VFIO_KIND_DEVICE, VFIO_DEVICE_SET_IRQS, &set), 24);
+	set.count = ~0u;
+	set.argsz = 22;
+	assert_int_equal(vfio_call_takes(VFIO_KIND_DEVICE, VFIO_DEVICE_SET_IRQS, &set), 22);
 }
 
 static void irqs_of_a_function_without(void **state)

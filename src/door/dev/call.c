@@ -17,6 +17,7 @@ struct work {
 	struct vfio_call vc;
 	struct vfio_client client;
 	uint8_t *data;	    /* where the block is copied to */
+	size_t taken;	    /* bytes of the block that the client filled in */
 	uint8_t asked[128]; /* what it said, where it is no longer than that */
 	void *data_owned;   /* malloc'ed, where it did not fit the caller's buffer */
 	bool wants_mem;	    /* client.mem is to be found with the first read */
@@ -63,7 +64,10 @@ static int block_write(struct work *w)
 	return client_write(w->c->tid, w->c->arg, w->vc.data, w->vc.reply_size);
 }
 
-/* The block as its first word says, between the shape's bounds; usually one system call. */
+/*
+ * The block: room as its first word says, between the shape's bounds, filled as far as the request
+ * takes it in; usually one system call.
+ */
 static int copy_argsz(struct work *w, const struct vfio_shape *shape)
 {
 	uint32_t min = MAX(shape->min, (uint32_t)sizeof(uint32_t));
@@ -76,22 +80,29 @@ static int copy_argsz(struct work *w, const struct vfio_shape *shape)
 	if (r)
 		return r;
 	memcpy(&argsz, w->data, sizeof(argsz));
-	size = MIN(argsz, shape->max);
-	if (size > min)
-		r = block_read(w, w->c->arg + min, w->data + min, size - min);
+	w->taken = vfio_call_takes(vfio_obj_kind(w->c->obj), w->vc.request, w->data);
+	size = MAX(MIN(argsz, shape->max), w->taken);
+	if (w->taken > min)
+		r = block_read(w, w->c->arg + min, w->data + min, w->taken - min);
+	/* Whatever the request meets before it would look at the rest is for vfio to say. */
+	if (r == -EFAULT)
+		w->taken = size = min;
+	else if (r)
+		return r;
+	memset(w->data + w->taken, 0, size - w->taken);
 	w->vc.data = w->data;
-	w->vc.size = MAX(size, min);
-	if (w->vc.size <= sizeof(w->asked))
-		memcpy(w->asked, w->data, w->vc.size);
-	return r;
+	w->vc.size = size;
+	if (w->taken <= sizeof(w->asked))
+		memcpy(w->asked, w->data, w->taken);
+	return 0;
 }
 
 /* An answer that says what the question said needs no copying, which costs a microsecond or two:
  * an UNMAP_DMA that removed what it was to remove. */
 static bool nothing_to_say(const struct work *w)
 {
-	return w->vc.size <= sizeof(w->asked) && w->data == w->vc.data &&
-	       !memcmp(w->asked, w->data, MIN(w->vc.reply_size, w->vc.size));
+	return w->taken <= sizeof(w->asked) && w->vc.reply_size <= w->taken &&
+	       !memcmp(w->asked, w->data, w->vc.reply_size);
 }
 
 static int copy_in(struct work *w, const struct vfio_shape *shape)
@@ -221,6 +232,11 @@ static int call_shaped(struct work *w, const struct vfio_shape *shape)
 	/* Requests to a container may map the caller's memory; their blocks come the same way. */
 	w->wants_mem = kind == VFIO_KIND_CONTAINER && shape->arg == VFIO_ARG_ARGSZ;
 	r = copy_in(w, shape);
+	if (r == -EFAULT) {
+		/* The same of the whole block. */
+		w->vc.data = NULL;
+		w->vc.size = r = 0;
+	}
 	if (!r)
 		r = resolve_fds(w);
 	if (r)
