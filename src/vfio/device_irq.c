@@ -463,7 +463,6 @@ int device_set_irqs(struct vfio_obj *obj, struct vfio_call *call)
 	ret = irq_parse(d, call, &r);
 	if (ret)
 		return ret;
-	vdev_awake(d);
 	ret = -ENOTTY;
 	pthread_mutex_lock(&d->lock);
 	for (size_t i = 0; i < ARRAY_SIZE(setters); i++)

@@ -142,7 +142,6 @@ int device_reset(struct vfio_obj *obj, struct vfio_call *call)
 	struct vdev *d = obj_device(obj);
 	int ret = -EINVAL;
 
-	vdev_awake(d);
 	pthread_mutex_lock(&d->lock);
 	if (d->reset_works) {
 		vdev_reset(d);

@@ -44,7 +44,7 @@ static int low_power_entry_with_wakeup(struct feature_request *r)
 
 	memcpy(&number, r->data, sizeof(number));
 	if (number < 0)
-		return -EBADF;
+		return -EINVAL;
 	ret = eventfd_take(r->call->n_fds ? &r->call->fds[0] : NULL, &fd);
 	return ret ? ret : low_power_enter(r->d, fd);
 }

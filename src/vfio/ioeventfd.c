@@ -110,7 +110,6 @@ int device_ioeventfd(struct vfio_obj *obj, struct vfio_call *call)
 	ret = ioeventfd_check(d, &want);
 	if (ret)
 		return ret;
-	vdev_awake(d);
 	pthread_mutex_lock(&d->lock);
 	there = ioeventfd_find(d, &want);
 	if (*there && io.fd >= 0) {

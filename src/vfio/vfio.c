@@ -224,6 +224,9 @@ int vfio_call(struct vfio_obj *obj, struct vfio_call *call)
 
 	call->reply_size = 0;
 	call->new_obj = NULL;
+	/* Source: vfio_device_fops_unl_ioctl(). */
+	if (obj->kind == VFIO_KIND_DEVICE && call->request != VFIO_DEVICE_BIND_IOMMUFD)
+		vdev_awake(obj_device(obj));
 	if (!r) {
 		/* Without a back end a container refuses what only a back end could know. */
 		if (obj->kind == VFIO_KIND_CONTAINER)
