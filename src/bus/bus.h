@@ -122,6 +122,20 @@ int bus_remove(struct bus *bus, struct pcif *f, const atomic_bool *cancel);
 /* Finds what was removed, and probes it. Returns how many, or -ENOMEM. */
 int bus_rescan(struct bus *bus);
 
+/* ------------------------------------------------------------------ whole groups */
+
+/*
+ * Every function of the group of @bdf, bridges apart, goes to @driver, by driver_override; or back
+ * to the host, where its own driver takes it. All or nothing: -ENOENT no such driver; -ENODEV no
+ * such function; -EINVAL a bridge, or the driver refuses; -EBUSY a client has the group; -EINTR
+ * cancelled while waiting for one. Then all is as before, and @err says which function spoiled it
+ * and why.
+ */
+int bus_group_bind(struct bus *bus, struct pci_bdf bdf, const char *driver,
+		   const atomic_bool *cancel, struct pcif_reply_error *err);
+int bus_group_return(struct bus *bus, struct pci_bdf bdf, const atomic_bool *cancel,
+		     struct pcif_reply_error *err);
+
 /* ------------------------------------------------------------------ ownership of groups */
 
 /*

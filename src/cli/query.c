@@ -140,13 +140,12 @@ static json_t *query_iommu(struct machine *m, const json_t *request)
 	f = pcim_get(machine_pci(m), bdf);
 	if (!f)
 		return query_error("no such device in this machine (see `uvfio list`)");
-	space = vfio_function_space(machine_vfio(m), f);
-	pcif_put(f);
 	p = calloc(1, sizeof(*p));
 	if (!p) {
-		iommu_space_put(space);
+		pcif_put(f);
 		return NULL;
 	}
+	space = vfio_function_space(machine_vfio(m), f);
 	p->from = from;
 	if (space)
 		iommu_space_for_each(space, on_mapping, p);
@@ -159,6 +158,7 @@ static json_t *query_iommu(struct machine *m, const json_t *request)
 			  (json_int_t)p->direct, "mappings", list);
 	if (reply && p->more)
 		json_object_set_new(reply, "next", hex(p->mappings[p->n - 1].last + 1));
+	pcif_put(f);
 	iommu_space_put(space);
 	free(p);
 	return reply;

@@ -213,6 +213,47 @@ static void unbind_in_use(void **state)
 	free(set);
 }
 
+/* All functions of a group or none. */
+static void whole_groups(void **state)
+{
+	struct fixture *x = *state;
+	struct pcif *plain2 = pcim_find(x->pci, bdf_of(PLAIN2));
+	struct pcif_reply_error err = { "" };
+	struct vfio_obj *group, *container;
+	atomic_bool cancel = true;
+	char *override;
+
+	assert_int_equal(bus_group_bind(x->bus, bdf_of(PLAIN), "no-such", NULL, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "vfio-pci"));
+	assert_int_equal(bus_group_bind(x->bus, bdf_of("0000:01:00.0"), "pci-stub", NULL, &err),
+			 -ENODEV);
+	assert_int_equal(
+		bus_group_bind(x->bus, pcif_bdf(pcif_parent(x->full)), "pci-stub", NULL, &err),
+		-EINVAL);
+	assert_int_equal(bus_group_return(x->bus, bdf_of(PLAIN), NULL, &err), 0);
+	assert_string_equal(driver_name(x, x->plain), "");
+	assert_string_equal(driver_name(x, plain2), "");
+	assert_int_equal(bus_group_bind(x->bus, bdf_of(PLAIN2), "uio_pci_generic", NULL, &err), 0);
+	assert_string_equal(driver_name(x, x->plain), "uio_pci_generic");
+	assert_string_equal(driver_name(x, plain2), "uio_pci_generic");
+	assert_int_equal(bus_group_bind(x->bus, bdf_of(PLAIN), "vfio-pci", NULL, &err), 0);
+	/* The second function is in use, and nobody gives it back: the first returns as well. */
+	assert_int_equal(vfio_open_group(x->v, pcif_group(x->plain), &group), 0);
+	assert_int_equal(vfio_open_container(x->v, &container), 0);
+	assert_int_equal(set_container(x, group, container), 0);
+	assert_int_equal(call_value(x, container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU), 0);
+	x->group = group;
+	assert_int_equal(get_device(x, PLAIN2, &x->dev), 0);
+	assert_int_equal(bus_group_bind(x->bus, bdf_of(PLAIN), "pci-stub", &cancel, &err), -EINTR);
+	assert_non_null(strstr(err.text, PLAIN2));
+	assert_string_equal(driver_name(x, x->plain), "vfio-pci");
+	assert_string_equal(driver_name(x, plain2), "vfio-pci");
+	assert_int_equal(bus_override_get(x->bus, x->plain, &override), 0);
+	assert_string_equal(override, "vfio-pci");
+	free(override);
+	vfio_obj_put(container);
+}
+
 static void removal(void **state)
 {
 	struct fixture *x = *state;
@@ -240,7 +281,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(binding),	     TEST(identifiers),
 		TEST(viability),     TEST(group_without_functions),
-		TEST(unbind_in_use), TEST(removal),
+		TEST(unbind_in_use), TEST(whole_groups),
+		TEST(removal),
 	};
 
 	return cmocka_run_group_tests_name("bus", tests, NULL, NULL);
