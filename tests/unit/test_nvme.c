@@ -111,7 +111,8 @@ static const struct {
 	{ CMD(0x09, .cdw10 = L32(7), .cdw11 = L32(0xffff)), NVMED_INVALID_FIELD | DNR },
 	{ CMD(0x09, .cdw10 = L32(7), .cdw11 = L32(1)), NVMED_COMMAND_SEQUENCE | DNR },
 	{ CMD(0x09, .cdw10 = L32(2), .cdw11 = L32(3)), NVMED_INVALID_FIELD | DNR },
-	{ CMD(0x09, .cdw10 = L32(5), .cdw11 = L32(0x10000)), NVMED_INVALID_FIELD | DNR },
+	{ CMD(0x09, .nsid = L32(1), .cdw10 = L32(5), .cdw11 = L32(0x10000)),
+	  NVMED_INVALID_FIELD | DNR },
 	{ CMD(0x09, .cdw10 = L32(9), .cdw11 = L32(17)), NVMED_INVALID_FIELD | DNR },
 	{ CMD(0x09, .nsid = L32(7), .cdw10 = L32(6)), NVMED_INVALID_NAMESPACE | DNR },
 	{ CMD(0x0a, .cdw10 = L32(0x7f)), NVMED_INVALID_FIELD | DNR },
@@ -428,63 +429,6 @@ static void intx(void **state)
 	client_free(cl);
 }
 
-/* ------------------------------------------------------------------ features */
-
-static uint32_t feature(struct client *cl, unsigned fid, unsigned select, uint32_t dw11)
-{
-	struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_GET_FEATURES,
-				 .cdw10 = le32_make(fid | select << 8),
-				 .cdw11 = le32_make(dw11) };
-	uint32_t dw0 = 0xdeadbeef;
-
-	assert_int_equal(client_do(cl, 0, cmd, &dw0), 0);
-	return dw0;
-}
-
-static void features(void **state)
-{
-	char options[128];
-	struct client *cl;
-	struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_SET_FEATURES, .cdw10 = le32_make(6) };
-
-	make_image(MIB(8));
-	snprintf(options, sizeof(options), "disk=%s,queues=2", image_path);
-	cl = open_client(options, true);
-	assert_true(client_enable(cl, 32));
-	assert_int_equal(feature(cl, 6, 0, 0), 1);
-	assert_int_equal(feature(cl, 6, 3, 0), 4);
-	assert_int_equal(feature(cl, 7, 0, 0), 1 << 16 | 1);
-	assert_int_equal(feature(cl, 4, 0, 0), 343);
-	assert_int_equal(feature(cl, 4, 0, 1 << 20), 0);
-	assert_int_equal(feature(cl, 9, 0, 2), 2);
-	/* Write cache off: writes are durable by themselves, and still correct. */
-	assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
-	assert_int_equal(feature(cl, 6, 0, 0), 0);
-	assert_int_equal(feature(cl, 6, 1, 0), 1);
-	assert_int_equal(client_create_queue(cl, 1, 64), 0);
-	random_io(cl, 1, 9, MIB(8), 30);
-	cmd = (struct nvmed_sqe){ .opcode = NVMED_ADMIN_GET_LOG,
-				  .prp1 = le64_make(DATA),
-				  .nsid = le32_make(~0u),
-				  .cdw10 = le32_make(NVMED_LOG_SMART | 127 << 16) };
-	assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
-	struct nvmed_smart *smart = client_ptr(cl, DATA);
-
-	assert_true(le64_get(smart->host_writes[0]) > 0);
-	assert_true(le64_get(smart->data_units_written[0]) > 0);
-	assert_int_equal(smart->temperature[0] | smart->temperature[1] << 8, NVMED_TEMPERATURE);
-	for (unsigned lid = 3; lid <= 5; lid += 2) {
-		cmd.cdw10 = le32_make(lid | 127 << 16);
-		assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
-	}
-	assert_int_equal(le32_get(((le32 *)smart)[NVMED_ADMIN_IDENTIFY]), 1);
-	assert_true(client_disable(cl));
-	assert_true(client_enable(cl, 32));
-	assert_int_equal(feature(cl, 6, 0, 0), 1);
-	client_free(cl);
-	unlink(image_path);
-}
-
 /* ------------------------------------------------------------------ options */
 
 static void expect_error(const char *options, const char *word)
@@ -536,7 +480,7 @@ int main(void)
 		cmocka_unit_test(statuses_io), cmocka_unit_test(events),
 		cmocka_unit_test(fatal),       cmocka_unit_test(shutdown),
 		cmocka_unit_test(resets),      cmocka_unit_test(intx),
-		cmocka_unit_test(features),    cmocka_unit_test(bad_options),
+		cmocka_unit_test(bad_options),
 	};
 
 	return cmocka_run_group_tests_name("nvme", tests, NULL, NULL);

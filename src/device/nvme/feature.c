@@ -22,18 +22,20 @@
 #define F_ATOMICITY 0x0a
 #define F_EVENTS 0x0b
 
+#define TMPSEL_ALL 0xf
+
 enum select { SELECT_CURRENT, SELECT_DEFAULT, SELECT_SAVED, SELECT_CAPABILITIES };
 
 struct feature {
-	const char *name;
+	const char *name; /* NULL: no such feature */
 	uint32_t def;
 	uint32_t mask; /* bits that are kept */
-	bool known;
 	bool per_namespace;
+	void (*after)(struct nvmed_ctrl *c); /* the new value is in place */
 	/* Checks and acts; NULL: the value is just kept. */
 	uint16_t (*set)(struct nvmed_req *req, uint32_t *value);
-	/* Computes the value; NULL: the one kept. */
-	uint16_t (*get)(struct nvmed_req *req, uint32_t *value);
+	/* Computes the value, or the default; NULL: the one kept, or @def. */
+	uint16_t (*get)(struct nvmed_req *req, bool def, uint32_t *value);
 };
 
 static uint16_t set_power(struct nvmed_req *req, uint32_t *value)
@@ -42,37 +44,54 @@ static uint16_t set_power(struct nvmed_req *req, uint32_t *value)
 	return *value & 0x1f ? nvmed_fail(req, NVMED_INVALID_FIELD, DW11) : NVMED_OK;
 }
 
-/* Index into temp_threshold, or -1. */
-static int threshold_index(uint32_t dw11, bool all_sensors)
+/* TMPSEL and THSEL of dword 11. False: no such sensor, or no such threshold. */
+static bool threshold_select(uint32_t dw11, unsigned *sensor, unsigned *type)
 {
-	unsigned sensor = dw11 >> 16 & 0xf, type = dw11 >> 20 & 3;
-
-	if (type > 1 || (sensor > 1 && !(all_sensors && sensor == 0xf)))
-		return -1;
-	return type;
+	*sensor = dw11 >> 16 & 0xf;
+	*type = dw11 >> 20 & 3;
+	return *type <= NVMED_UNDER;
 }
 
 static uint16_t set_temperature(struct nvmed_req *req, uint32_t *value)
 {
 	struct nvmed_ctrl *c = req->ctrl;
-	int i = threshold_index(*value, true);
+	unsigned sensor, type;
 
-	if (i < 0)
-		return nvmed_fail(req, NVMED_INVALID_FIELD, DW11);
-	c->temp_threshold[i] = *value & 0xffff;
-	if ((nvmed_critical_warning(c) & BIT(1)) && (c->features[F_EVENTS] & BIT(1)))
-		nvmed_event(c, NVMED_EVENT_SMART, NVMED_EVENT_TEMPERATURE, NVMED_LOG_SMART);
+	if (!threshold_select(*value, &sensor, &type) ||
+	    (sensor > NVMED_SENSORS && sensor != TMPSEL_ALL))
+		return nvmed_fail(req, NVMED_INVALID_FIELD, DW11 + 2);
+	for (unsigned i = 0; i <= NVMED_SENSORS; i++)
+		if (i == sensor || sensor == TMPSEL_ALL)
+			c->threshold[i].at[type] = *value & 0xffff;
 	return NVMED_OK;
 }
 
-static uint16_t get_temperature(struct nvmed_req *req, uint32_t *value)
+/* The composite temperature's is WCTEMP; a sensor's never warns. */
+static uint16_t default_threshold(unsigned sensor, unsigned type)
 {
-	int i = threshold_index(le32_get(req->cmd.cdw11), false);
+	if (type == NVMED_UNDER)
+		return 0;
+	return sensor ? 0xffff : NVMED_WCTEMP;
+}
 
-	if (i < 0)
-		return nvmed_fail(req, NVMED_INVALID_FIELD, DW11);
-	*value = req->ctrl->temp_threshold[i];
+static uint16_t get_temperature(struct nvmed_req *req, bool def, uint32_t *value)
+{
+	unsigned sensor, type;
+
+	if (!threshold_select(le32_get(req->cmd.cdw11), &sensor, &type) || sensor > NVMED_SENSORS)
+		return nvmed_fail(req, NVMED_INVALID_FIELD, DW11 + 2);
+	*value = def ? default_threshold(sensor, type) : req->ctrl->threshold[sensor].at[type];
 	return NVMED_OK;
+}
+
+/*
+ * A warning that is enabled is reported once its threshold is crossed, and at once where it is
+ * crossed already.
+ */
+static void report_warnings(struct nvmed_ctrl *c)
+{
+	if (nvmed_critical_warning(c) & c->features[F_EVENTS] & BIT(1))
+		nvmed_event(c, NVMED_EVENT_SMART, NVMED_EVENT_TEMPERATURE, NVMED_LOG_SMART);
 }
 
 static uint16_t set_error_recovery(struct nvmed_req *req, uint32_t *value)
@@ -111,7 +130,7 @@ static uint16_t set_queues(struct nvmed_req *req, uint32_t *value)
 	return NVMED_OK;
 }
 
-static uint16_t get_queues(struct nvmed_req *req, uint32_t *value)
+static uint16_t get_queues(struct nvmed_req *req, bool def, uint32_t *value)
 {
 	uint32_t n = req->ctrl->n_queues - 1;
 
@@ -130,30 +149,47 @@ static uint16_t set_vector(struct nvmed_req *req, uint32_t *value)
 	return NVMED_OK;
 }
 
-static uint16_t get_vector(struct nvmed_req *req, uint32_t *value)
+static uint16_t get_vector(struct nvmed_req *req, bool def, uint32_t *value)
 {
 	struct nvmed_ctrl *c = req->ctrl;
 	unsigned vector = le32_get(req->cmd.cdw11) & 0xffff;
 
 	if (vector >= c->n_vectors)
 		return nvmed_fail(req, NVMED_INVALID_FIELD, DW11);
-	*value = vector | (uint32_t)c->vector_config[vector] << 16;
+	*value = vector | (def ? 0 : (uint32_t)c->vector_config[vector] << 16);
 	return NVMED_OK;
 }
 
 static const struct feature features[NVMED_FEATURES] = {
-	[F_ARBITRATION] = { "Arbitration", 0x00000007, 0xffffff07, true },
-	[F_POWER] = { "Power Management", 0, 0xff, true, false, set_power },
-	[F_TEMPERATURE] = { "Temperature Threshold", 343, 0xffffffff, true, false, set_temperature,
-			    get_temperature },
-	[F_ERROR_RECOVERY] = { "Error Recovery", 0, 0x1ffff, true, true, set_error_recovery },
-	[F_WRITE_CACHE] = { "Volatile Write Cache", 1, 1, true, false, set_write_cache },
-	[F_QUEUES] = { "Number of Queues", 0, 0xffffffff, true, false, set_queues, get_queues },
-	[F_COALESCING] = { "Interrupt Coalescing", 0, 0xffff, true },
-	[F_VECTOR] = { "Interrupt Vector Configuration", 0, 0x1ffff, true, false, set_vector,
-		       get_vector },
-	[F_ATOMICITY] = { "Write Atomicity Normal", 0, 1, true },
-	[F_EVENTS] = { "Asynchronous Event Configuration", 0, 0xff, true },
+	[F_ARBITRATION] = { .name = "Arbitration", .def = 0x00000007, .mask = 0xffffff07 },
+	[F_POWER] = { .name = "Power Management", .mask = 0xff, .set = set_power },
+	[F_TEMPERATURE] = { .name = "Temperature Threshold",
+			    .mask = 0x3fffff,
+			    .set = set_temperature,
+			    .get = get_temperature,
+			    .after = report_warnings },
+	[F_ERROR_RECOVERY] = { .name = "Error Recovery",
+			       .mask = 0x1ffff,
+			       .per_namespace = true,
+			       .set = set_error_recovery },
+	[F_WRITE_CACHE] = { .name = "Volatile Write Cache",
+			    .def = 1,
+			    .mask = 1,
+			    .set = set_write_cache },
+	[F_QUEUES] = { .name = "Number of Queues",
+		       .mask = 0xffffffff,
+		       .set = set_queues,
+		       .get = get_queues },
+	[F_COALESCING] = { .name = "Interrupt Coalescing", .mask = 0xffff },
+	[F_VECTOR] = { .name = "Interrupt Vector Configuration",
+		       .mask = 0x1ffff,
+		       .set = set_vector,
+		       .get = get_vector },
+	[F_ATOMICITY] = { .name = "Write Atomicity Normal", .mask = 1 },
+	/* Of the notices none is offered (OAES), so their bits stay 0. */
+	[F_EVENTS] = { .name = "Asynchronous Event Configuration",
+		       .mask = 0xff,
+		       .after = report_warnings },
 };
 
 void nvmed_feature_reset(struct nvmed_ctrl *c)
@@ -161,21 +197,33 @@ void nvmed_feature_reset(struct nvmed_ctrl *c)
 	for (unsigned i = 0; i < NVMED_FEATURES; i++)
 		c->features[i] = features[i].def;
 	atomic_store(&c->vwc, true);
-	c->temp_threshold[0] = 343;
-	c->temp_threshold[1] = 0;
+	for (unsigned i = 0; i <= NVMED_SENSORS; i++)
+		for (unsigned type = NVMED_OVER; type <= NVMED_UNDER; type++)
+			c->threshold[i].at[type] = default_threshold(i, type);
 	memset(c->vector_config, 0, sizeof(c->vector_config));
 }
 
-static uint16_t find_feature(struct nvmed_req *req, unsigned *fid)
+/*
+ * What NSID may be: of the namespace's features, the namespace, or for Set all of them; of the
+ * controller's, none or all, or for Get any that exists.
+ */
+static uint16_t check_nsid(struct nvmed_req *req, const struct feature *f, bool set)
 {
 	uint32_t nsid = le32_get(req->cmd.nsid);
 
+	if (f->per_namespace ? nsid == 1 || (nsid == UINT32_MAX && set)
+			     : !nsid || nsid == UINT32_MAX || (nsid == 1 && !set))
+		return NVMED_OK;
+	return nvmed_fail(req, nsid == 1 ? NVMED_FEATURE_NOT_NS_SPECIFIC : NVMED_INVALID_NAMESPACE,
+			  NSID);
+}
+
+static uint16_t find_feature(struct nvmed_req *req, bool set, unsigned *fid)
+{
 	*fid = le32_get(req->cmd.cdw10) & 0xff;
-	if (*fid >= NVMED_FEATURES || !features[*fid].known)
+	if (*fid >= NVMED_FEATURES || !features[*fid].name)
 		return nvmed_fail(req, NVMED_INVALID_FIELD, DW10);
-	if (nsid > 1 && nsid != UINT32_MAX)
-		return nvmed_fail(req, NVMED_INVALID_NAMESPACE, NSID);
-	return NVMED_OK;
+	return check_nsid(req, &features[*fid], set);
 }
 
 uint16_t nvmed_set_features(struct nvmed_req *req, struct nvmed_scratch *s)
@@ -183,51 +231,42 @@ uint16_t nvmed_set_features(struct nvmed_req *req, struct nvmed_scratch *s)
 	struct nvmed_ctrl *c = req->ctrl;
 	uint32_t value = le32_get(req->cmd.cdw11);
 	unsigned fid;
-	uint16_t status = find_feature(req, &fid);
+	uint16_t status = find_feature(req, true, &fid);
 
 	if (status)
 		return status;
 	if (le32_get(req->cmd.cdw10) & BIT(31))
 		return nvmed_fail(req, NVMED_FEATURE_NOT_SAVEABLE, DW10 + 3);
-	/* One namespace cannot have what is the controller's. Hosts do name it, so take that. */
 	value &= features[fid].mask;
 	if (features[fid].set)
 		status = features[fid].set(req, &value);
-	if (!status)
-		c->features[fid] = value;
-	return status;
+	if (status)
+		return status;
+	c->features[fid] = value;
+	if (features[fid].after)
+		features[fid].after(c);
+	return NVMED_OK;
 }
 
 uint16_t nvmed_get_features(struct nvmed_req *req, struct nvmed_scratch *s)
 {
 	struct nvmed_ctrl *c = req->ctrl;
 	enum select select = le32_get(req->cmd.cdw10) >> 8 & 7;
+	/* Nothing is saved, so the saved value is the default. */
+	bool def = select == SELECT_DEFAULT || select == SELECT_SAVED;
 	uint32_t value;
 	unsigned fid;
-	uint16_t status = find_feature(req, &fid);
+	uint16_t status = find_feature(req, false, &fid);
 
 	if (status)
 		return status;
-	value = c->features[fid];
-	switch (select) {
-	case SELECT_CURRENT:
-		if (features[fid].get)
-			status = features[fid].get(req, &value);
-		break;
-	case SELECT_DEFAULT:
-	case SELECT_SAVED: /* nothing is saved: the default, says 5.21 */
-		value = features[fid].def;
-		if (fid == F_QUEUES)
-			status = get_queues(req, &value);
-		if (fid == F_TEMPERATURE && threshold_index(le32_get(req->cmd.cdw11), false) == 1)
-			value = 0; /* "under" never warns */
-		break;
-	case SELECT_CAPABILITIES:
-		value = BIT(2) | (features[fid].per_namespace ? BIT(1) : 0); /* changeable */
-		break;
-	default:
+	if (select > SELECT_CAPABILITIES)
 		return nvmed_fail(req, NVMED_INVALID_FIELD, DW10 + 1);
-	}
+	value = def ? features[fid].def : c->features[fid];
+	if (select == SELECT_CAPABILITIES)
+		value = BIT(2) | (features[fid].per_namespace ? BIT(1) : 0); /* changeable */
+	else if (features[fid].get)
+		status = features[fid].get(req, def, &value);
 	if (!status)
 		req->dw0 = value;
 	return status;

@@ -81,8 +81,8 @@ static void fill_controller(struct nvmed_ctrl *c, void *page)
 	id->frmw = BIT(0) | 1 << 1; /* one slot, read-only */
 	id->lpa = BIT(1) | BIT(2);  /* effects page; offsets and 32-bit lengths */
 	id->elpe = NVMED_ERROR_ENTRIES - 1;
-	id->wctemp = le16_make(343);
-	id->cctemp = le16_make(353);
+	id->wctemp = le16_make(NVMED_WCTEMP);
+	id->cctemp = le16_make(NVMED_CCTEMP);
 	id->tnvmcap[0] = le64_make(c->disk->size);
 	id->sqes = 0x66;
 	id->cqes = 0x44;

@@ -31,10 +31,12 @@ void nvmed_log_error(struct nvmed_ctrl *c, const struct nvmed_req *req, uint16_t
 
 uint8_t nvmed_critical_warning(const struct nvmed_ctrl *c)
 {
-	bool hot = NVMED_TEMPERATURE >= c->temp_threshold[0] ||
-		   NVMED_TEMPERATURE <= c->temp_threshold[1];
+	bool warn = false;
 
-	return hot ? BIT(1) : 0;
+	for (unsigned i = 0; i <= NVMED_SENSORS; i++)
+		warn |= NVMED_TEMPERATURE >= c->threshold[i].at[NVMED_OVER] ||
+			NVMED_TEMPERATURE <= c->threshold[i].at[NVMED_UNDER];
+	return warn ? BIT(1) : 0;
 }
 
 /* Newest first; entries that never were read as zero. */

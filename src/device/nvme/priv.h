@@ -33,6 +33,9 @@
 #define NVMED_MPS_MAX 4 /* 64 KiB */
 #define NVMED_ERROR_ENTRIES 64
 #define NVMED_TEMPERATURE 310 /* kelvin, what we report */
+#define NVMED_WCTEMP 343      /* warning, and default of the threshold */
+#define NVMED_CCTEMP 353      /* critical */
+#define NVMED_SENSORS 1	      /* besides the composite temperature */
 #define NVMED_REQUESTS 256
 #define NVMED_ADMIN_REQUESTS 16 /* of those, kept for the admin queue */
 #define NVMED_SQ_INFLIGHT 64	/* commands of one queue in progress */
@@ -210,6 +213,11 @@ enum nvmed_state {
 	NVMED_STOPPING, /* CC.EN was cleared; commands in progress are waited for */
 };
 
+struct nvmed_threshold { /* kelvin; [NVMED_OVER], [NVMED_UNDER] */
+	uint16_t at[2];
+};
+enum { NVMED_OVER, NVMED_UNDER };
+
 struct nvmed_event {
 	uint8_t type, info, log;
 };
@@ -284,7 +292,7 @@ struct nvmed_ctrl {
 	unsigned n_events;
 	bool event_masked[NVMED_EVENT_TYPES];
 	uint32_t features[NVMED_FEATURES];
-	uint32_t temp_threshold[2]; /* over, under */
+	struct nvmed_threshold threshold[NVMED_SENSORS + 1]; /* [0]: composite temperature */
 	uint16_t vector_config[NVMED_MAX_QUEUES];
 	struct nvmed_error_entry errors[NVMED_ERROR_ENTRIES];
 	uint64_t n_errors;
