@@ -29,7 +29,8 @@ struct client_queue {
 struct client {
 	struct pcim *m;
 	struct pcif *f;
-	struct nvmed_ctrl *c; /* manual only */
+	struct nvmed_ctrl *ctrl;
+	struct nvmed_ctrl *c; /* the same, manual only */
 	struct pcif_params *params;
 	struct iommu_space *space;
 	struct iommu_mem *mem;
@@ -42,14 +43,15 @@ struct client {
 	_Atomic unsigned pins; /* rising edges of INTx */
 };
 
-static struct nvmed_ctrl *client_last; /* made by the last manual create */
+static struct nvmed_ctrl *client_last; /* made by the last create */
+static bool client_manual;	       /* how the next one is made */
 /* The next client's memory is anonymous: the device reaches it through the kernel, by copying. */
 static bool client_anonymous;
 
-static int client_manual_create(struct pcif *f, const struct pcif_params *params,
-				struct pcif_desc *desc, void **state, struct pcif_reply_error *err)
+static int client_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
+			 void **state, struct pcif_reply_error *err)
 {
-	int ret = nvmed_create(f, params, desc, true, &client_last, err);
+	int ret = nvmed_create(f, params, desc, client_manual, &client_last, err);
 
 	if (!ret)
 		*state = client_last;
@@ -106,8 +108,8 @@ static inline struct client *client_new(const char *options, bool manual,
 
 	cl->ram_fd = -1;
 	model = device_nvme;
-	if (manual)
-		model.create = client_manual_create;
+	model.create = client_create;
+	client_manual = manual;
 	pcim_params_new(&cl->params);
 	for (char *p = strtok_r(copy, ",", &save); p; p = strtok_r(NULL, ",", &save)) {
 		char *eq = strchr(p, '=');
@@ -124,6 +126,7 @@ static inline struct client *client_new(const char *options, bool manual,
 		return NULL;
 	}
 	cl->f = pcim_find(cl->m, bdf);
+	cl->ctrl = client_last;
 	cl->c = manual ? client_last : NULL;
 	client_ram(cl);
 	iommu_space_new(&cl->space);

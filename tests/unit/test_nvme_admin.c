@@ -5,6 +5,255 @@
  */
 #include "nvme_test.h"
 
+/* ------------------------------------------------------------------ logs */
+
+/* Reads the start of a log page to the data area. */
+static void *get_log(struct client *cl, unsigned lid, uint32_t size)
+{
+	struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_GET_LOG,
+				 .prp1 = le64_make(DATA),
+				 .cdw10 = le32_make(lid | (size / 4 - 1) << 16) };
+
+	assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+	return client_ptr(cl, DATA);
+}
+
+/* A disk whose operations can be made to fail, or to take their time. */
+static const struct nvmed_disk_ops *real_ops;
+static int fake_error;
+static _Atomic unsigned n_syncs;
+static unsigned sync_ms;
+
+static int fake_readv(struct nvmed_disk *d, struct iovec *iov, unsigned n, uint64_t offset,
+		      bool nowait)
+{
+	return fake_error ? fake_error : real_ops->readv(d, iov, n, offset, nowait);
+}
+
+static int fake_writev(struct nvmed_disk *d, struct iovec *iov, unsigned n, uint64_t offset,
+		       bool nowait, bool durable)
+{
+	return fake_error ? fake_error : real_ops->writev(d, iov, n, offset, nowait, durable);
+}
+
+static int fake_zero(struct nvmed_disk *d, uint64_t offset, uint64_t size, enum nvmed_zero how)
+{
+	return fake_error ? fake_error : real_ops->zero(d, offset, size, how);
+}
+
+static int fake_sync(struct nvmed_disk *d)
+{
+	n_syncs++;
+	usleep(sync_ms * 1000);
+	return fake_error;
+}
+
+static void fake_free(struct nvmed_disk *d)
+{
+	real_ops->free(d);
+}
+
+static const struct nvmed_disk_ops fake_ops = {
+	.readv = fake_readv,
+	.writev = fake_writev,
+	.sync = fake_sync,
+	.zero = fake_zero,
+	.free = fake_free,
+};
+
+/* On an image, with one I/O queue. */
+static struct client *open_fake(const char *more, bool manual)
+{
+	char options[128];
+	struct client *cl;
+
+	make_image(MIB(8));
+	snprintf(options, sizeof(options), "disk=%s%s", image_path, more);
+	cl = open_client(options, manual);
+	unlink(image_path);
+	real_ops = cl->ctrl->disk->ops;
+	cl->ctrl->disk->ops = &fake_ops;
+	fake_error = 0;
+	sync_ms = 0;
+	n_syncs = 0;
+	assert_true(client_enable(cl, 32));
+	assert_int_equal(client_create_queue(cl, 1, 64), 0);
+	return cl;
+}
+
+/* What counts as what, in units of 512 bytes whatever the block is. */
+static void smart_counters(void **state)
+{
+	struct client *cl = open_fake(",block=4096", true);
+	struct nvmed_sqe cmd;
+	struct nvmed_smart *smart;
+
+	memset(client_ptr(cl, DATA), 0, 8192);
+	/* Blocks that are read: 3 * 256 + 2 * 2 + 500, or 10176 units. */
+	for (unsigned i = 0; i < 3; i++) {
+		cmd = rw_cmd(NVMED_IO_READ, 0, 2, DATA, DATA + 4096);
+		for (unsigned k = 0; k < 128; k++)
+			assert_int_equal(client_do(cl, 1, cmd, NULL), 0);
+	}
+	cmd = rw_cmd(NVMED_IO_COMPARE, 0, 2, DATA, DATA + 4096);
+	assert_int_equal(client_do(cl, 1, cmd, NULL), 0);
+	memset(client_ptr(cl, DATA), 1, 1);
+	assert_int_equal(client_do(cl, 1, cmd, NULL), NVMED_COMPARE_FAILURE | DNR);
+	assert_int_equal(client_do(cl, 1, rw_cmd(NVMED_IO_VERIFY, 0, 500, 0, 0), NULL), 0);
+	/* Written: 2 blocks. Zeroes and deallocation do not count. */
+	cmd = rw_cmd(NVMED_IO_WRITE, 0, 2, DATA, DATA + 4096);
+	assert_int_equal(client_do(cl, 1, cmd, NULL), 0);
+	assert_int_equal(client_do(cl, 1, rw_cmd(NVMED_IO_WRITE_ZEROES, 0, 500, 0, 0), NULL), 0);
+	/* What fails does not either. */
+	assert_int_equal(client_do(cl, 1, rw_cmd(NVMED_IO_READ, ~0ull, 1, DATA, 0), NULL),
+			 NVMED_LBA_OUT_OF_RANGE | DNR);
+	smart = get_log(cl, NVMED_LOG_SMART, 512);
+	assert_int_equal(le64_get(smart->host_reads[0]), 384 + 2);
+	assert_int_equal(le64_get(smart->data_units_read[0]), 11);
+	assert_int_equal(le64_get(smart->host_writes[0]), 1);
+	assert_int_equal(le64_get(smart->data_units_written[0]), 1);
+	assert_int_equal(le64_get(smart->error_entries[0]), 2);
+	assert_int_equal(le64_get(smart->power_cycles[0]), 1);
+	assert_int_equal(le64_get(smart->media_errors[0]), 0);
+	client_free(cl);
+}
+
+/* Errors of the disk: each has its status, and the medium's are counted. */
+static void media_errors(void **state)
+{
+	static const struct {
+		int error;
+		uint16_t read, write;
+		unsigned media;
+	} t[] = {
+		{ -EIO, NVMED_READ_ERROR, NVMED_WRITE_FAULT, 6 },
+		{ -ENODATA, NVMED_READ_ERROR, NVMED_WRITE_FAULT, 6 },
+		{ -ENOSPC, NVMED_CAPACITY_EXCEEDED | DNR, NVMED_CAPACITY_EXCEEDED | DNR, 0 },
+		{ -ENOMEM, NVMED_INTERNAL_ERROR, NVMED_INTERNAL_ERROR, 0 },
+		{ -EFAULT, NVMED_DATA_TRANSFER_ERROR, NVMED_DATA_TRANSFER_ERROR, 0 },
+	};
+	struct client *cl = open_fake("", true);
+	uint64_t media = 0, errors = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+		struct nvmed_smart *smart;
+
+		fake_error = t[i].error;
+		for (unsigned op = 0; op < 0x10; op++) {
+			bool reads = op == NVMED_IO_READ || op == NVMED_IO_COMPARE ||
+				     op == NVMED_IO_VERIFY;
+			bool writes = op == NVMED_IO_FLUSH || op == NVMED_IO_WRITE ||
+				      op == NVMED_IO_WRITE_ZEROES;
+
+			if (!reads && !writes)
+				continue;
+			assert_int_equal(client_do(cl, 1, rw_cmd(op, 8, 1, DATA, 0), NULL),
+					 reads ? t[i].read : t[i].write);
+		}
+		media += t[i].media;
+		errors += 6;
+		smart = get_log(cl, NVMED_LOG_SMART, 512);
+		assert_int_equal(le64_get(smart->media_errors[0]), media);
+		assert_int_equal(le64_get(smart->error_entries[0]), errors);
+	}
+	client_free(cl);
+}
+
+/* Forced unit access makes a command that reads wait until that is durable. */
+static void forced_unit_access(void **state)
+{
+	static const uint8_t ops[] = { NVMED_IO_READ, NVMED_IO_COMPARE, NVMED_IO_VERIFY,
+				       NVMED_IO_WRITE_ZEROES };
+	struct client *cl = open_fake("", true);
+
+	memset(client_ptr(cl, DATA), 0, 512);
+	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++) {
+		struct nvmed_sqe cmd = rw_cmd(ops[i], 0, 1, DATA, 0);
+
+		n_syncs = 0;
+		assert_int_equal(client_do(cl, 1, cmd, NULL), 0);
+		assert_int_equal(n_syncs, 0);
+		cmd.cdw12.raw |= htole32(NVMED_RW_FUA);
+		assert_int_equal(client_do(cl, 1, cmd, NULL), 0);
+		assert_int_equal(n_syncs, 1);
+	}
+	client_free(cl);
+}
+
+/* The controller is busy while a command is in progress, not once for each of them. */
+static void busy_time(void **state)
+{
+	struct client *cl = open_fake("", false);
+	uint64_t start = time_mono_ns(), busy;
+
+	sync_ms = 30;
+	for (unsigned i = 0; i < 3; i++)
+		client_queue_cmd(cl, 1, rw_cmd(NVMED_IO_FLUSH, 0, 1, 0, 0));
+	client_ring(cl, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		struct nvmed_cqe cqe;
+
+		assert_true(client_wait(cl, 1, &cqe));
+	}
+	nvmed_pause(cl->ctrl);
+	busy = cl->ctrl->busy_ns;
+	nvmed_resume(cl->ctrl);
+	assert_true(busy >= 30000000);
+	assert_true(busy <= time_mono_ns() - start);
+	client_free(cl);
+}
+
+/* An entry's fields; entries that belong to no command. */
+static void error_entries(void **state)
+{
+	struct client *cl = open_client("mem=8M", true);
+	struct nvmed_error_entry *log;
+
+	assert_true(client_enable(cl, 32));
+	assert_int_equal(client_create_queue(cl, 1, 64), 0);
+	client_do(cl, 1, rw_cmd(NVMED_IO_READ, 0x123456789abcull, 1, DATA, 0), NULL);
+	log = get_log(cl, NVMED_LOG_ERROR, 128);
+	assert_int_equal(le64_get(log[0].count), 1);
+	assert_int_equal(le16_get(log[0].sqid), 1);
+	assert_int_equal(le16_get(log[0].cid), 0);
+	assert_int_equal(le16_get(log[0].status) >> 1,
+			 NVMED_LBA_OUT_OF_RANGE | DNR | NVMED_STATUS_MORE);
+	assert_int_equal(le16_get(log[0].location), 40);
+	assert_int_equal(le64_get(log[0].lba), 0x123456789abcull);
+	assert_int_equal(le32_get(log[0].nsid), 1);
+	assert_int_equal(le64_get(log[1].count), 0);
+	/* What a command without a logical block has in its place is none. */
+	client_do(cl, 1, rw_cmd(0x55, 0x123456789abcull, 1, DATA, 0), NULL);
+	log = get_log(cl, NVMED_LOG_ERROR, 64);
+	assert_int_equal(le64_get(log[0].count), 2);
+	assert_int_equal(le64_get(log[0].lba), 0);
+
+	/* The events of doorbells are about the error log, so it has them; once until it is read.
+	 */
+	for (unsigned i = 0; i < 3; i++)
+		client_write32(cl, NVMED_DOORBELLS + 8, 64);
+	client_pump(cl);
+	client_write32(cl, NVMED_DOORBELLS + 8, 65);
+	client_write32(cl, NVMED_DOORBELLS + 8 * 9, 1);
+	client_pump(cl);
+	log = get_log(cl, NVMED_LOG_ERROR, 192);
+	assert_int_equal(le64_get(log[0].count), 4);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(le16_get(log[i].sqid), 0xffff);
+		assert_int_equal(le16_get(log[i].cid), 0xffff);
+		assert_int_equal(le16_get(log[i].location), 0xffff);
+		assert_int_equal(le32_get(log[i].nsid), 0);
+	}
+	assert_int_equal(le16_get(log[0].status) >> 1, NVMED_INVALID_QUEUE_ID);
+	assert_int_equal(le16_get(log[1].status) >> 1, NVMED_INVALID_FIELD);
+	assert_int_equal(le64_get(log[2].count), 2);
+	client_write32(cl, NVMED_DOORBELLS + 8, 66);
+	client_pump(cl);
+	log = get_log(cl, NVMED_LOG_ERROR, 64);
+	assert_int_equal(le64_get(log[0].count), 5);
+	client_free(cl);
+}
+
 /* ------------------------------------------------------------------ features */
 
 static uint16_t set_feature(struct client *cl, uint32_t nsid, uint32_t dw10, uint32_t dw11)
@@ -181,9 +430,10 @@ static void thresholds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(features),
-		cmocka_unit_test(feature_scope),
-		cmocka_unit_test(thresholds),
+		cmocka_unit_test(smart_counters),     cmocka_unit_test(media_errors),
+		cmocka_unit_test(forced_unit_access), cmocka_unit_test(busy_time),
+		cmocka_unit_test(error_entries),      cmocka_unit_test(features),
+		cmocka_unit_test(feature_scope),      cmocka_unit_test(thresholds),
 	};
 
 	return cmocka_run_group_tests_name("nvme_admin", tests, NULL, NULL);

@@ -154,13 +154,14 @@ static uint16_t async_event(struct nvmed_req *req, struct nvmed_scratch *s)
 	return NVMED_PENDING;
 }
 
-void nvmed_event(struct nvmed_ctrl *c, unsigned type, unsigned info, unsigned log)
+bool nvmed_event(struct nvmed_ctrl *c, unsigned type, unsigned info, unsigned log)
 {
 	for (unsigned i = 0; i < c->n_events; i++)
 		if (c->events[i].type == type && c->events[i].info == info)
-			return;
+			return false;
 	if (c->n_events < ARRAY_SIZE(c->events))
 		c->events[c->n_events++] = (struct nvmed_event){ type, info, log };
+	return true;
 }
 
 /* The host has read the log page: the next event of @type is news again. */

@@ -107,12 +107,12 @@ uint16_t nvmed_disk_status(struct nvmed_ctrl *c, int err, bool write)
 	case -ENOMEM:
 		return NVMED_INTERNAL_ERROR;
 	}
-	atomic_fetch_add(&c->stats.media_errors, 1);
 	if (log_limit_ok(&limit))
 		log_warn("%s: nvme: %s of the disk failed: %s", pcif_name(c->f),
 			 write ? "writing" : "reading", strerror(-err));
 	if (err == -ENOSPC || err == -EDQUOT || err == -EFBIG)
 		return NVMED_CAPACITY_EXCEEDED | NVMED_STATUS_DNR;
+	atomic_fetch_add(&c->stats.media_errors, 1);
 	return write ? NVMED_WRITE_FAULT : NVMED_READ_ERROR;
 }
 

@@ -43,7 +43,24 @@ static bool want_durable(struct nvmed_req *req)
 	return (le32_get(req->cmd.cdw12) & NVMED_RW_FUA) || !req->ctrl->vwc;
 }
 
-/* Protection information: namespaces have none, so nothing may be asked of it. */
+/* Forced unit access of a command that reads: what it reads must not be lost later. */
+static uint16_t read_durable(struct nvmed_req *req)
+{
+	struct nvmed_disk *d = req->ctrl->disk;
+
+	if (!(le32_get(req->cmd.cdw12) & NVMED_RW_FUA) || d->readonly)
+		return NVMED_OK;
+	return nvmed_disk_status(req->ctrl, d->ops->sync(d), true);
+}
+
+/* What SMART counts as read commands, and as data read by the host. */
+static void count_read(struct nvmed_ctrl *c, const struct extent *x, unsigned commands)
+{
+	atomic_fetch_add(&c->stats.reads, commands);
+	atomic_fetch_add(&c->stats.read_blocks, x->size >> 9);
+}
+
+/* An extent whose data crosses the bus, so MDTS holds. */
 static uint16_t get_transfer(struct nvmed_req *req, struct extent *x)
 {
 	uint16_t status = get_extent(req, x);
@@ -62,21 +79,15 @@ static uint16_t io_flush(struct nvmed_req *req, struct nvmed_scratch *s)
 
 static uint16_t io_read(struct nvmed_req *req, struct nvmed_scratch *s)
 {
-	struct nvmed_ctrl *c = req->ctrl;
 	struct extent x;
 	uint16_t status = get_transfer(req, &x);
 
-	if (status)
-		return status;
-	/* Forced unit access on a read: what it returns must not be lost later. */
-	if ((le32_get(req->cmd.cdw12) & NVMED_RW_FUA) && !c->disk->readonly)
-		status = nvmed_disk_status(c, c->disk->ops->sync(c->disk), true);
+	if (!status)
+		status = read_durable(req);
 	if (!status)
 		status = nvmed_data_disk(req, s, x.offset, x.size, true, false);
-	if (!status) {
-		atomic_fetch_add(&c->stats.reads, 1);
-		atomic_fetch_add(&c->stats.read_blocks, x.size >> 9);
-	}
+	if (!status)
+		count_read(req->ctrl, &x, 1);
 	return status;
 }
 
@@ -101,15 +112,18 @@ static uint16_t read_through(struct nvmed_req *req, struct nvmed_scratch *s, con
 {
 	struct nvmed_disk *d = req->ctrl->disk;
 	uint64_t done = 0;
+	uint16_t status = read_durable(req);
 
+	if (status)
+		return status;
 	if (nvmed_scratch_bounce(s))
 		return NVMED_INTERNAL_ERROR;
 	while (done < x->size) {
 		uint32_t now = MIN(x->size - done, NVMED_BOUNCE_SIZE);
 		struct iovec iov = { s->bounce, now };
 		int ret = d->ops->readv(d, &iov, 1, x->offset + done, false);
-		uint16_t status = nvmed_disk_status(req->ctrl, ret, false);
 
+		status = nvmed_disk_status(req->ctrl, ret, false);
 		if (!status && compare)
 			status = nvmed_data_copy(req, s, done, s->bounce2, now, false);
 		if (status)
@@ -128,7 +142,11 @@ static uint16_t io_compare(struct nvmed_req *req, struct nvmed_scratch *s)
 
 	if (!status)
 		status = nvmed_data_map(req, s, x.size);
-	return status ? status : read_through(req, s, &x, true);
+	if (!status)
+		status = read_through(req, s, &x, true);
+	if (!status || status == (NVMED_COMPARE_FAILURE | NVMED_STATUS_DNR))
+		count_read(req->ctrl, &x, 1);
+	return status;
 }
 
 static uint16_t io_verify(struct nvmed_req *req, struct nvmed_scratch *s)
@@ -136,7 +154,12 @@ static uint16_t io_verify(struct nvmed_req *req, struct nvmed_scratch *s)
 	struct extent x;
 	uint16_t status = get_extent(req, &x);
 
-	return status ? status : read_through(req, s, &x, false);
+	/* Memory has no medium that could be bad. */
+	if (!status && !req->ctrl->disk->memory)
+		status = read_through(req, s, &x, false);
+	if (!status)
+		count_read(req->ctrl, &x, 0);
+	return status;
 }
 
 static uint16_t io_write_zeroes(struct nvmed_req *req, struct nvmed_scratch *s)
@@ -154,8 +177,6 @@ static uint16_t io_write_zeroes(struct nvmed_req *req, struct nvmed_scratch *s)
 								    : NVMED_ZERO);
 	if (!ret && want_durable(req))
 		ret = d->ops->sync(d);
-	if (!ret)
-		atomic_fetch_add(&c->stats.writes, 1);
 	return nvmed_disk_status(c, ret, true);
 }
 
@@ -187,21 +208,22 @@ static uint16_t io_dsm(struct nvmed_req *req, struct nvmed_scratch *s)
 	return status;
 }
 
+#define BLOCKS (NVMED_CMD_NS | NVMED_CMD_LBA)
 #define READS NVMED_EFFECT_SUPPORTED
 #define CHANGES (NVMED_EFFECT_SUPPORTED | NVMED_EFFECT_DATA)
 
 const struct nvmed_command nvmed_io_commands[256] = {
 	[NVMED_IO_FLUSH] = { "Flush", io_flush, NVMED_CMD_SLOW | NVMED_CMD_NS | NVMED_CMD_NS_ALL,
 			     READS },
-	[NVMED_IO_WRITE] = { "Write", io_write, NVMED_CMD_DATA | NVMED_CMD_NS | NVMED_CMD_WRITES,
+	[NVMED_IO_WRITE] = { "Write", io_write, NVMED_CMD_DATA | BLOCKS | NVMED_CMD_WRITES,
 			     CHANGES },
-	[NVMED_IO_READ] = { "Read", io_read, NVMED_CMD_DATA | NVMED_CMD_NS, READS },
-	[NVMED_IO_COMPARE] = { "Compare", io_compare, NVMED_CMD_SLOW | NVMED_CMD_NS, READS },
+	[NVMED_IO_READ] = { "Read", io_read, NVMED_CMD_DATA | BLOCKS, READS },
+	[NVMED_IO_COMPARE] = { "Compare", io_compare, NVMED_CMD_SLOW | BLOCKS, READS },
 	[NVMED_IO_WRITE_ZEROES] = { "Write Zeroes", io_write_zeroes,
-				    NVMED_CMD_SLOW | NVMED_CMD_NS | NVMED_CMD_WRITES, CHANGES },
+				    NVMED_CMD_SLOW | BLOCKS | NVMED_CMD_WRITES, CHANGES },
 	[NVMED_IO_DSM] = { "Dataset Management", io_dsm,
 			   NVMED_CMD_SLOW | NVMED_CMD_NS | NVMED_CMD_WRITES, CHANGES },
-	[NVMED_IO_VERIFY] = { "Verify", io_verify, NVMED_CMD_SLOW | NVMED_CMD_NS, READS },
+	[NVMED_IO_VERIFY] = { "Verify", io_verify, NVMED_CMD_SLOW | BLOCKS, READS },
 };
 
 /* Our own command: makes everything durable before a shutdown is reported complete. */

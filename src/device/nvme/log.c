@@ -12,21 +12,24 @@
 void nvmed_log_error(struct nvmed_ctrl *c, const struct nvmed_req *req, uint16_t status)
 {
 	struct nvmed_error_entry *e = &c->errors[c->n_errors % NVMED_ERROR_ENTRIES];
-	const struct nvmed_sqe *cmd = &req->cmd;
-	uint64_t lba = 0;
 
-	if (req->sq->id)
-		lba = le32_get(cmd->cdw10) | (uint64_t)le32_get(cmd->cdw11) << 32;
 	c->n_errors++;
 	*e = (struct nvmed_error_entry){
 		.count = le64_make(c->n_errors),
-		.sqid = le16_make(req->sq->id),
-		.cid = cmd->cid,
+		.sqid = le16_make(0xffff),
+		.cid = le16_make(0xffff),
 		.status = le16_make(status << 1),
-		.location = le16_make(req->location),
-		.lba = le64_make(lba),
-		.nsid = cmd->nsid,
+		.location = le16_make(0xffff),
 	};
+	if (!req)
+		return;
+	e->sqid = le16_make(req->sq->id);
+	e->cid = req->cmd.cid;
+	e->location = le16_make(req->location);
+	e->nsid = req->cmd.nsid;
+	if (req->command->flags & NVMED_CMD_LBA)
+		e->lba = le64_make(le32_get(req->cmd.cdw10) | (uint64_t)le32_get(req->cmd.cdw11)
+								      << 32);
 }
 
 uint8_t nvmed_critical_warning(const struct nvmed_ctrl *c)
@@ -69,7 +72,7 @@ static void fill_smart(struct nvmed_ctrl *c, void *page)
 	out->data_units_written[0] = data_units(c->stats.written_blocks);
 	out->host_reads[0] = le64_make(c->stats.reads);
 	out->host_writes[0] = le64_make(c->stats.writes);
-	out->busy_minutes[0] = le64_make(c->stats.busy_ns / second / 60);
+	out->busy_minutes[0] = le64_make(c->busy_ns / second / 60);
 	out->power_cycles[0] = le64_make(c->power_cycles);
 	out->power_on_hours[0] = le64_make(on / 3600);
 	out->media_errors[0] = le64_make(c->stats.media_errors);

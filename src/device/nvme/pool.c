@@ -38,15 +38,11 @@ static void pool_done(struct nvmed_pool *p, struct nvmed_req *req)
 
 static void pool_run(struct nvmed_req *req, struct nvmed_scratch *s)
 {
-	struct nvmed_ctrl *c = req->ctrl;
-	uint64_t start = time_mono_ns();
-
 	req->nowait = false;
 	req->status = req->command->run(req, s);
 	/* A disk that says "later" although it may wait is broken. */
 	if (req->status == NVMED_RETRY_SLOW)
 		req->status = NVMED_INTERNAL_ERROR;
-	atomic_fetch_add(&c->stats.busy_ns, time_mono_ns() - start);
 }
 
 static void *pool_thread(void *data)

@@ -135,6 +135,7 @@ void nvmed_scratch_fini(struct nvmed_scratch *s);
 #define NVMED_CMD_NS BIT(2)	/* needs the namespace */
 #define NVMED_CMD_NS_ALL BIT(3) /* NSID FFFFFFFFh is fine too */
 #define NVMED_CMD_WRITES BIT(4) /* refused while write protected */
+#define NVMED_CMD_LBA BIT(5)	/* dwords 10 and 11 are a logical block address */
 
 struct nvmed_command {
 	const char *name;
@@ -227,7 +228,7 @@ struct nvmed_event {
 enum nvmed_mmio { NVMED_MMIO_SHARED, NVMED_MMIO_DOORBELL, NVMED_MMIO_TRAP };
 
 struct nvmed_stats { /* added to from any thread */
-	_Atomic uint64_t read_blocks, written_blocks, reads, writes, media_errors, busy_ns;
+	_Atomic uint64_t read_blocks, written_blocks, reads, writes, media_errors;
 };
 
 struct nvmed_ctrl {
@@ -297,6 +298,8 @@ struct nvmed_ctrl {
 	struct nvmed_error_entry errors[NVMED_ERROR_ENTRIES];
 	uint64_t n_errors;
 	uint64_t created_ns;
+	uint64_t n_io;	  /* I/O commands fetched */
+	uint64_t busy_ns; /* there was one in progress; counted by the worker */
 	uint64_t power_cycles;
 	struct nvmed_scratch scratch;
 };
@@ -387,12 +390,14 @@ uint16_t nvmed_disk_status(struct nvmed_ctrl *c, int err, bool write);
 uint16_t nvmed_identify(struct nvmed_req *req, struct nvmed_scratch *s); /* identify.c */
 void nvmed_identify_init(struct nvmed_ctrl *c, const char *serial);
 uint16_t nvmed_get_log(struct nvmed_req *req, struct nvmed_scratch *s); /* log.c */
+/* An entry of the error log; @req NULL: not of a command. */
 void nvmed_log_error(struct nvmed_ctrl *c, const struct nvmed_req *req, uint16_t status);
 uint8_t nvmed_critical_warning(const struct nvmed_ctrl *c);
 uint16_t nvmed_set_features(struct nvmed_req *req, struct nvmed_scratch *s); /* feature.c */
 uint16_t nvmed_get_features(struct nvmed_req *req, struct nvmed_scratch *s);
 void nvmed_feature_reset(struct nvmed_ctrl *c);
-void nvmed_event(struct nvmed_ctrl *c, unsigned type, unsigned info, unsigned log); /* admin.c */
+/* admin.c. False: the same event waits already. */
+bool nvmed_event(struct nvmed_ctrl *c, unsigned type, unsigned info, unsigned log);
 void nvmed_event_clear(struct nvmed_ctrl *c, unsigned type);
 bool nvmed_event_pump(struct nvmed_ctrl *c);
 

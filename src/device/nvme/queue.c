@@ -180,16 +180,25 @@ static uint32_t ring_distance(uint32_t from, uint32_t to, uint32_t size)
 	return to >= from ? to - from : to + size - from;
 }
 
+/* The event sends the host to the error log, so it finds an entry there. */
+static void doorbell_error(struct nvmed_ctrl *c, unsigned info)
+{
+	if (nvmed_event(c, NVMED_EVENT_ERROR, info, NVMED_LOG_ERROR))
+		nvmed_log_error(c, NULL,
+				info == NVMED_EVENT_INVALID_DOORBELL ? NVMED_INVALID_QUEUE_ID
+								     : NVMED_INVALID_FIELD);
+}
+
 static void doorbell_sq(struct nvmed_ctrl *c, struct nvmed_sq *sq, uint32_t tail)
 {
 	if (!sq->live) {
-		nvmed_event(c, NVMED_EVENT_ERROR, NVMED_EVENT_INVALID_DOORBELL, NVMED_LOG_ERROR);
+		doorbell_error(c, NVMED_EVENT_INVALID_DOORBELL);
 		return;
 	}
 	/* A tail may only move on: commands once handed over stay so. */
 	if (tail >= sq->size ||
 	    ring_distance(sq->head, tail, sq->size) < ring_distance(sq->head, sq->tail, sq->size)) {
-		nvmed_event(c, NVMED_EVENT_ERROR, NVMED_EVENT_INVALID_VALUE, NVMED_LOG_ERROR);
+		doorbell_error(c, NVMED_EVENT_INVALID_VALUE);
 		return;
 	}
 	sq->tail = tail;
@@ -198,12 +207,12 @@ static void doorbell_sq(struct nvmed_ctrl *c, struct nvmed_sq *sq, uint32_t tail
 static void doorbell_cq(struct nvmed_ctrl *c, struct nvmed_cq *cq, uint32_t head)
 {
 	if (!cq->live) {
-		nvmed_event(c, NVMED_EVENT_ERROR, NVMED_EVENT_INVALID_DOORBELL, NVMED_LOG_ERROR);
+		doorbell_error(c, NVMED_EVENT_INVALID_DOORBELL);
 		return;
 	}
 	if (head >= cq->size ||
 	    ring_distance(cq->head, head, cq->size) > ring_distance(cq->head, cq->tail, cq->size)) {
-		nvmed_event(c, NVMED_EVENT_ERROR, NVMED_EVENT_INVALID_VALUE, NVMED_LOG_ERROR);
+		doorbell_error(c, NVMED_EVENT_INVALID_VALUE);
 		return;
 	}
 	cq->head = head;
@@ -225,7 +234,7 @@ static bool scan_notes(struct nvmed_ctrl *c)
 		return false;
 	atomic_store(&c->db_noted, false);
 	if (atomic_exchange(&c->db_invalid, false) && c->state == NVMED_ENABLED)
-		nvmed_event(c, NVMED_EVENT_ERROR, NVMED_EVENT_INVALID_DOORBELL, NVMED_LOG_ERROR);
+		doorbell_error(c, NVMED_EVENT_INVALID_DOORBELL);
 	for (unsigned i = 0; i < 2 * (c->n_queues + 1); i++) {
 		uint64_t note = atomic_exchange(&c->db_note[i], 0);
 		bool done = false;
@@ -559,6 +568,8 @@ static bool sq_run(struct nvmed_ctrl *c, struct nvmed_sq *sq)
 	}
 	sq->cq->reserved += n;
 	sq->inflight += n;
+	if (sq->id)
+		c->n_io += n;
 	for (unsigned i = 0; i < n; i++) {
 		struct nvmed_req *req = req_get(c);
 

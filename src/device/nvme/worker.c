@@ -133,28 +133,32 @@ static void *worker(void *data)
 {
 	struct nvmed_ctrl *c = data;
 	struct pace pace = { .last_work = time_mono_ns() };
-	uint64_t last_scan = 0;
-	bool go = true;
+	uint64_t last_scan = 0, last = 0;
+	bool go = true, busy = false;
 
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (go) {
 		uint64_t now = time_mono_ns();
 		bool scan = now - last_scan >= REGISTERS_NS;
 		bool work, polling;
+		uint64_t n_io;
 
 		pthread_mutex_lock(&c->lock);
 		while (c->stop)
 			pthread_cond_wait(&c->resumed, &c->lock);
+		if (busy)
+			c->busy_ns += now - last;
+		n_io = c->n_io;
 		work = nvmed_step(c, scan);
+		/* Something was in progress in this round, or will be while we sleep. */
+		busy = c->n_io != n_io || c->slow_inflight;
 		polling = c->shared && (c->mmio == NVMED_MMIO_SHARED || c->state == NVMED_ENABLED);
 		pthread_mutex_unlock(&c->lock);
 		if (scan)
 			last_scan = now;
+		last = now;
 		if (work) {
-			uint64_t end = time_mono_ns();
-
-			atomic_fetch_add(&c->stats.busy_ns, end - now);
-			pace.last_work = end;
+			pace.last_work = time_mono_ns();
 			pthread_mutex_lock(&c->wake_lock);
 			go = !c->quit;
 			pthread_mutex_unlock(&c->wake_lock);
