@@ -303,7 +303,7 @@ int pcif_bar_memfd(const struct pcif *f, unsigned bar, uint64_t *offset);
  * our own mapping of the memfd again. Only while the function is quiet (before or after clients).
  */
 void pcif_bar_set_image(struct pcif *f, unsigned bar, void *image);
-/* A client faulted on a SHARED page for the first time / the last client is gone. Any thread. */
+/* Clients can from now on map SHARED pages / the last client is gone. Any thread. */
 void pcif_set_shared(struct pcif *f, bool on);
 
 /* Function-level reset (also what D3hot to D0 does): config and model to power-on state, BARs and

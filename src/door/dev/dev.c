@@ -57,7 +57,7 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door,
 	d->uid = geteuid();
 	d->gid = getegid();
 	d->fuse_fd = d->root_fd = d->listener = d->notify_event = -1;
-	d->guard.event = d->spawner.event = d->sharer.event = -1;
+	d->guard.event = d->spawner.event = -1;
 	d->lifeline_stop = d->watcher = -1;
 	for (i = 0; i < LIFELINES; i++)
 		d->lifeline_fds[i] = -1;

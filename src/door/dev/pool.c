@@ -375,18 +375,6 @@ static void *spawner_main(void *data)
 	return NULL;
 }
 
-/* Tells models of clients that map their pages. */
-static void *sharer_main(void *data)
-{
-	struct door_dev *d = data;
-
-	while (!atomic_load(&d->stopping)) {
-		helper_wait(&d->sharer, -1);
-		session_start_shared(d);
-	}
-	return NULL;
-}
-
 static int helper_start(struct door_dev *d, struct helper *h, void *(*fn)(void *))
 {
 	int r = door_thread(fn, d, &h->thread);
@@ -408,7 +396,7 @@ static void helper_stop(struct helper *h)
 
 int fuse_pool_init(struct door_dev *d)
 {
-	struct helper *helpers[] = { &d->guard, &d->spawner, &d->sharer };
+	struct helper *helpers[] = { &d->guard, &d->spawner };
 	unsigned i;
 
 	pthread_mutex_init(&d->pool_lock, NULL);
@@ -432,7 +420,7 @@ int fuse_pool_init(struct door_dev *d)
 /* After fuse_pool_stop(), or a fuse_pool_init() that failed or was all. */
 void fuse_pool_fini(struct door_dev *d)
 {
-	struct helper *helpers[] = { &d->guard, &d->spawner, &d->sharer };
+	struct helper *helpers[] = { &d->guard, &d->spawner };
 	unsigned i;
 
 	for (i = 0; i < ARRAY_SIZE(helpers); i++)
@@ -456,8 +444,6 @@ int fuse_pool_start(struct door_dev *d)
 	r = helper_start(d, &d->guard, guard_main);
 	if (!r)
 		r = helper_start(d, &d->spawner, spawner_main);
-	if (!r)
-		r = helper_start(d, &d->sharer, sharer_main);
 	return r;
 }
 
@@ -475,7 +461,6 @@ void fuse_pool_stop(struct door_dev *d)
 
 	atomic_store(&d->stopping, true);
 	helper_stop(&d->spawner);
-	helper_stop(&d->sharer);
 	pthread_mutex_lock(&d->pool_lock);
 	d->pool_stop = true;
 	done = !d->n_threads;

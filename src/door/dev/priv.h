@@ -89,8 +89,6 @@ struct session {
 	_Atomic uint32_t refs;	    /* handles, and one while it is func->session */
 	unsigned clients;	    /* device files of clients; under func->lock */
 	void *image[PCIF_NUM_BARS]; /* our own mapping, or NULL */
-	atomic_bool faulted;	    /* a client touched a shared page */
-	bool shared;		    /* pcif_set_shared(true) was called; under func->lock */
 };
 
 struct door_func {
@@ -112,8 +110,6 @@ struct pending {
 int session_open(struct door_dev *d, struct vfio_obj *obj, int *fd);
 void session_client_gone(struct session *s);
 void session_put(struct session *s);
-void session_client_faulted(struct door_dev *d, struct session *s);
-void session_start_shared(struct door_dev *d);
 struct pending *pending_find(struct door_dev *d, pid_t tid);
 
 /* ------------------------------------------------------------------ FUSE threads */
@@ -334,7 +330,7 @@ struct door_dev {
 	struct deferred *slots, *free_slots; /* populated memory */
 	struct deferred *deferred, **deferred_tail;
 	_Atomic uint32_t n_deferred;
-	struct helper guard, spawner, sharer;
+	struct helper guard, spawner;
 
 	/* notifications */
 	int listener;

@@ -176,9 +176,9 @@ static int session_begin(struct door_func *func)
 		return r;
 	}
 	func->session = s;
-	/* A page that the machine touches first is in the page cache when a client comes to it, and
-	 * its fault never reaches us: clients are taken to share the pages from the start. */
-	session_client_faulted(d, s);
+	/* Not at a client's first fault, which we may never see: a page that the machine touched
+	 * before is in the page cache. */
+	pcif_set_shared(func->f, true);
 	return 0;
 }
 
@@ -188,8 +188,7 @@ static void session_end(struct door_func *func)
 	struct session *s = func->session;
 
 	func->session = NULL;
-	if (s->shared)
-		pcif_set_shared(func->f, false);
+	pcif_set_shared(func->f, false);
 	unmap_images(s);
 	session_put(s);
 }
@@ -245,32 +244,4 @@ void session_client_gone(struct session *s)
 	if (!--s->clients)
 		session_end(func);
 	pthread_mutex_unlock(&func->lock);
-}
-
-/* From the page path: takes no lock. */
-void session_client_faulted(struct door_dev *d, struct session *s)
-{
-	if (!atomic_load_explicit(&s->faulted, memory_order_relaxed) &&
-	    !atomic_exchange(&s->faulted, true)) {
-		helper_wake(&d->sharer);
-	}
-}
-
-/* On the sharer thread: tells the models whose pages clients can now reach. */
-void session_start_shared(struct door_dev *d)
-{
-	unsigned i;
-
-	for (i = 0; i < d->n_funcs; i++) {
-		struct door_func *func = &d->funcs[i];
-		struct session *s;
-
-		pthread_mutex_lock(&func->lock);
-		s = func->session;
-		if (s && !s->shared && atomic_load(&s->faulted)) {
-			s->shared = true;
-			pcif_set_shared(func->f, true);
-		}
-		pthread_mutex_unlock(&func->lock);
-	}
 }

@@ -156,8 +156,6 @@ static void page_fill(struct fuse_req *r, struct handle *h, const struct fuse_re
 			break;
 		done += n;
 	}
-	if (h->kind == HANDLE_VFIO)
-		session_client_faulted(r->door, h->session);
 	if (done < size)
 		fuse_reply(r, -EIO); /* SIGBUS for who touched the page */
 	else
