@@ -6,7 +6,7 @@
  * A trapped access of any length is cut into naturally aligned pieces. Each goes where its page
  * says: the MSI-X table and PBA are pci's own, RAM pages are memory, all else is the BAR's register
  * table or else the model's hook, which run with the register lock held. Whether the function
- * decodes at all (command register, power state) is looked at once per access, without a lock.
+ * decodes at all (command register, power state) is looked at for each piece, without a lock.
  *
  * The images of a function's BARs lie one after the other in one sparse memfd, so that a door can
  * serve a client's page faults from it; see pcif_bar_set_image() for the mapping a model uses.
@@ -306,7 +306,7 @@ static int access_function(struct pcif *f, unsigned bar, uint64_t offset, unsign
 
 /* One aligned piece. */
 static int access_piece(struct pcif *f, unsigned bar, uint64_t offset, unsigned size, void *buf,
-			bool write, bool hide_msix)
+			bool write)
 {
 	uint64_t v = 0;
 
@@ -314,9 +314,7 @@ static int access_piece(struct pcif *f, unsigned bar, uint64_t offset, unsigned 
 		memcpy(&v, buf, size);
 	v = le64toh(v);
 	if (irq_in_msix(f, bar, offset)) {
-		if (hide_msix)
-			v = UINT64_MAX;
-		else if (write)
+		if (write)
 			msix_write(f, offset, size, v);
 		else
 			v = msix_read(f, offset, size);
@@ -354,22 +352,23 @@ static int bar_access(struct pcif *f, unsigned bar, uint64_t offset, uint8_t *bu
 	if (b->type == PCIF_BAR_NONE || offset > b->size || size > b->size - offset)
 		return -EINVAL;
 	io = b->type == PCIF_BAR_IO;
-	if (!decodes(f, bar))
-		return -EIO;
 	while (size) {
-		size_t n;
+		size_t n = piece_size(offset, size, io ? 4 : 8);
 
-		if (pcif_bar_policy(f, bar, offset) == PCIF_PAGE_RAM) {
+		if (hide_msix && irq_in_msix_table(f, bar, offset)) {
+			if (!write)
+				memset(buf, 0xff, n);
+		} else if (!decodes(f, bar)) {
+			return -EIO;
+		} else if (pcif_bar_policy(f, bar, offset) == PCIF_PAGE_RAM) {
 			struct ram_copy c = { (uint8_t *)pcif_bar_image(f, bar) + offset, buf, 0,
 					      write };
 
 			c.size = n = MIN(size, UVF_PAGE_SIZE - offset % UVF_PAGE_SIZE);
 			if (guard_call(ram_copy, &c))
 				return -EIO;
-		} else {
-			n = piece_size(offset, size, io ? 4 : 8);
-			if (access_piece(f, bar, offset, (unsigned)n, buf, write, hide_msix))
-				return -EIO;
+		} else if (access_piece(f, bar, offset, (unsigned)n, buf, write)) {
+			return -EIO;
 		}
 		offset += n;
 		buf += n;

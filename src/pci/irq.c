@@ -310,14 +310,20 @@ static uint64_t pba_size(const struct pcif *f)
 	return ALIGN_UP(f->desc.msix_vectors, 64) / 8;
 }
 
+bool irq_in_msix_table(const struct pcif *f, unsigned bar, uint64_t offset)
+{
+	const struct pcif_desc *d = &f->desc;
+
+	return d->msix_vectors && bar == d->msix_bar &&
+	       offset - d->msix_table_offset < 16ull * d->msix_vectors;
+}
+
 bool irq_in_msix(const struct pcif *f, unsigned bar, uint64_t offset)
 {
 	const struct pcif_desc *d = &f->desc;
 
-	if (!d->msix_vectors || bar != d->msix_bar)
-		return false;
-	return offset - d->msix_table_offset < 16ull * d->msix_vectors ||
-	       offset - d->msix_pba_offset < pba_size(f);
+	return irq_in_msix_table(f, bar, offset) ||
+	       (d->msix_vectors && bar == d->msix_bar && offset - d->msix_pba_offset < pba_size(f));
 }
 
 /* The word at @offset (a multiple of 4 for which irq_in_msix() holds). */

@@ -285,7 +285,7 @@ uint64_t pcif_bar_address(const struct pcif *f, unsigned bar);
 /*
  * Trapped BAR access, any alignment and length inside the BAR: cut into aligned pieces. 0, -EINVAL
  * outside, -EIO while memory decode (I/O decode for an I/O BAR) is off or the function is not in
- * D0. The MSI-X table and PBA read ones and drop writes when @hide_msix.
+ * D0. When @hide_msix the MSI-X table reads ones and drops writes, whether it is decoded or not.
  */
 int pcif_bar_read(struct pcif *f, unsigned bar, uint64_t offset, void *buf, size_t size,
 		  bool hide_msix);

@@ -168,6 +168,7 @@ void irq_reset(struct pcif *f); /* conn held for writing, cfg held */
 void irq_replay(struct pcif *f, bool intx);
 uint32_t irq_msix_read(struct pcif *f, uint64_t offset);
 void irq_msix_write(struct pcif *f, uint64_t offset, uint32_t value, uint32_t mask);
+bool irq_in_msix_table(const struct pcif *f, unsigned bar, uint64_t offset);
 bool irq_in_msix(const struct pcif *f, unsigned bar, uint64_t offset);
 /* scan.c */
 void scan_init(struct pcif *f);

@@ -134,11 +134,17 @@ static void region_access(void **state)
 	v = 0;
 	assert_int_equal(rd(x, 2, 0x100, &v, 4), 4);
 	assert_int_equal(v, 0x11223344);
-	/* The MSI-X table reads ones and drops writes. */
+	/* The MSI-X table reads ones and drops writes; the pending bits are what they are. */
 	v = 0;
 	assert_int_equal(vfio_device_write(x->dev, &v, 8, region(0, 0x3000)), 8);
 	assert_int_equal(rd(x, 0, 0x3000, &v, 8), 8);
 	assert_true(v == ~0ull);
+	pcif_irq_raise(x->full, 3);
+	assert_int_equal(rd(x, 0, 0x3800, &v, 8), 8);
+	assert_int_equal(v, 8);
+	assert_int_equal(vfio_device_write(x->dev, &(uint64_t){ 0 }, 8, region(0, 0x3800)), 8);
+	assert_int_equal(rd(x, 0, 0x3800, &v, 4), 4);
+	assert_int_equal(v, 8);
 	/* Configuration space is taken whole or not at all. */
 	assert_int_equal(rd(x, 7, 4096, &v, 1), -EFAULT);
 	assert_int_equal(rd(x, 7, 4094, &v, 4), -EFAULT);
@@ -148,10 +154,23 @@ static void region_access(void **state)
 	config_put(x, PCI_COMMAND, 2, PCI_COMMAND_IO);
 	assert_int_equal(rd(x, 0, 0, &v, 4), -EIO);
 	assert_int_equal(vfio_device_write(x->dev, &v, 4, region(0, 0)), -EIO);
+	assert_int_equal(rd(x, 2, 0, &v, 4), -EIO);
+	assert_int_equal(rd(x, 0, 0x3800, &v, 4), -EIO);
 	assert_int_equal(rd(x, 1, 0, &v, 4), 4);
+	/* Of the table the function is not asked. */
+	assert_int_equal(rd(x, 0, 0x3000, &v, 8), 8);
+	assert_true(v == ~0ull);
+	assert_int_equal(rd(x, 0, 0x2ffc, &v, 8), -EIO);
 	config_put(x, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
 	assert_int_equal(rd(x, 0, 0, &v, 4), 4);
-	assert_int_equal(rd(x, 1, 0, &v, 4), -EIO);
+	/* A port that nobody decodes reads ones. */
+	v = 0;
+	assert_int_equal(vfio_device_write(x->dev, &v, 4, region(1, 0)), 4);
+	assert_int_equal(rd(x, 1, 0, &v, 4), 4);
+	assert_int_equal(v, 0xffffffff);
+	assert_int_equal(rd(x, 1, 32, &v, 4), -EINVAL);
+	/* Nothing asked is nothing said, wherever. */
+	assert_int_equal(rd(x, 9, 0, &v, 0), 0);
 }
 
 static void pages(void **state)
