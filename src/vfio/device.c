@@ -123,6 +123,8 @@ static void vdev_disable(struct vdev *d)
 	d->low_power = false;
 	if (d->reset_works)
 		vdev_reset(d);
+	else
+		d->needs_reset = true;
 	vdev_restore_config(d, d->open_state);
 	free(d->open_state);
 	d->open_state = NULL;
@@ -160,13 +162,18 @@ static void vdev_lock_for_close(struct vdev *d)
 
 void vdev_close(struct vdev *d)
 {
+	bool last;
+
 	vdev_lock_for_close(d);
-	if (!--d->opens) {
+	last = !--d->opens;
+	if (last) {
 		vdev_disable(d);
 		d->open = false;
 		vfio_tell(d->v, VFIO_EVENT_CLOSE, d->group->number, d->f);
 	}
 	pthread_mutex_unlock(&d->lock);
+	if (last)
+		vdev_reset_set(d);
 }
 
 /* Source: vfio_pci_core_runtime_resume(). */

@@ -279,23 +279,77 @@ static int check_reset_groups(struct vfio *v, const struct vfio_call *call, unsi
 	return 0;
 }
 
-/* The devices that are hit, with references; -EINVAL if one is not VFIO's or not the caller's. */
-static int hot_reset_devices(struct vfio *v, const struct vfio_call *call, unsigned n_groups,
-			     const struct pcim_list *hit, struct vdev **devices)
+/* All that a reset of the bus hits, with references. */
+struct reset_set {
+	struct pcim_list hit;
+	struct vdev **devices; /* as many; NULL: a function that is not VFIO's */
+};
+
+static void reset_set_fini(struct reset_set *s)
 {
-	for (unsigned i = 0; i < hit->n; i++) {
-		devices[i] = vfio_find_device(v, hit->f[i]);
-		if (!devices[i] || !call_has_group(call, n_groups, pcif_group(hit->f[i])))
-			return -EINVAL;
+	for (unsigned i = 0; s->devices && i < s->hit.n; i++)
+		vdev_put(s->devices[i]);
+	free(s->devices);
+	pcim_list_free(&s->hit);
+}
+
+static int reset_set_init(struct reset_set *s, const struct vdev *d)
+{
+	int ret = bus_reset_list(d, &s->hit);
+
+	if (ret)
+		return ret;
+	s->devices = calloc(MAX(s->hit.n, 1u), sizeof(struct vdev *));
+	if (!s->devices) {
+		pcim_list_free(&s->hit);
+		return -ENOMEM;
 	}
+	for (unsigned i = 0; i < s->hit.n; i++)
+		s->devices[i] = vfio_find_device(d->v, s->hit.f[i]);
 	return 0;
+}
+
+/* -EINVAL if one is not VFIO's or not the caller's. Source: vfio_dev_in_groups(). */
+static int check_reset_set(const struct reset_set *s, const struct vfio_call *call, unsigned n)
+{
+	for (unsigned i = 0; i < s->hit.n; i++)
+		if (!s->devices[i] || !call_has_group(call, n, pcif_group(s->hit.f[i])))
+			return -EINVAL;
+	return 0;
+}
+
+static void reset_one(struct vdev *d, bool only_closed)
+{
+	pthread_mutex_lock(&d->lock);
+	if (!only_closed || !d->opens) {
+		vdev_reset(d);
+		d->needs_reset = false;
+	}
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* Source: vfio_pci_dev_set_try_reset(). That it can not be done is nobody's error. */
+void vdev_reset_set(struct vdev *d)
+{
+	struct reset_set s = { 0 };
+	bool needed = false, can = true;
+
+	if (!pcif_parent(d->f) || reset_set_init(&s, d))
+		return;
+	for (unsigned i = 0; i < s.hit.n; i++) {
+		can &= s.devices[i] && !s.devices[i]->open;
+		needed |= s.devices[i] && s.devices[i]->needs_reset;
+	}
+	for (unsigned i = 0; i < s.hit.n && needed && can; i++)
+		reset_one(s.devices[i], true);
+	reset_set_fini(&s);
 }
 
 /* Source: vfio_pci_ioctl_pci_hot_reset_groups(), vfio_pci_dev_set_hot_reset(). */
 int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call)
 {
-	struct vdev *d = obj_device(obj), **devices = NULL;
-	struct pcim_list hit = { 0 };
+	struct vdev *d = obj_device(obj);
+	struct reset_set s = { 0 };
 	struct vfio_pci_hot_reset h;
 	int ret;
 
@@ -305,30 +359,21 @@ int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call)
 		return -EINVAL;
 	if (!pcif_parent(d->f))
 		return -ENODEV;
-	ret = bus_reset_list(d, &hit);
+	ret = reset_set_init(&s, d);
 	if (ret)
 		return ret;
-	if (h.count > hit.n)
+	if (h.count > s.hit.n)
 		ret = -EINVAL;
 	else if (h.count > call->n_fds)
 		ret = -EFAULT;
 	if (!ret)
 		ret = check_reset_groups(obj->v, call, h.count);
-	if (!ret) {
-		devices = calloc(hit.n, sizeof(struct vdev *));
-		ret = devices ? 0 : -ENOMEM;
-	}
 	if (!ret)
-		ret = hot_reset_devices(obj->v, call, h.count, &hit, devices);
-	for (unsigned i = 0; i < hit.n && !ret; i++) {
-		vdev_awake(devices[i]);
-		pthread_mutex_lock(&devices[i]->lock);
-		vdev_reset(devices[i]);
-		pthread_mutex_unlock(&devices[i]->lock);
+		ret = check_reset_set(&s, call, h.count);
+	for (unsigned i = 0; i < s.hit.n && !ret; i++) {
+		vdev_awake(s.devices[i]);
+		reset_one(s.devices[i], false);
 	}
-	for (unsigned i = 0; devices && i < hit.n; i++)
-		vdev_put(devices[i]);
-	free(devices);
-	pcim_list_free(&hit);
+	reset_set_fini(&s);
 	return ret;
 }

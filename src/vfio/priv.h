@@ -147,6 +147,7 @@ struct vdev {
 	pthread_mutex_t lock; /* guards what follows, up to the next comment */
 	unsigned opens;
 	bool reset_works;
+	_Atomic bool needs_reset; /* was closed without one */
 	struct vconfig cfg;
 	uint8_t *open_state; /* configuration space at open, restored at close */
 	int irq_type;	     /* VFIO_PCI_*_IRQ_INDEX, -1 none */
@@ -244,12 +245,14 @@ static inline struct vdev *obj_device(struct vfio_obj *obj)
 	return container_of(obj, struct device_file, obj)->d;
 }
 
-/* device_reset.c; all but device_reset() with vdev.lock */
+/* device_reset.c; requests and vdev_reset_set() without vdev.lock, all others with it */
 int device_reset(struct vfio_obj *obj, struct vfio_call *call);
 int device_get_hot_reset_info(struct vfio_obj *obj, struct vfio_call *call);
 int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call);
 bool vdev_can_reset(const struct vdev *d);
 void vdev_reset(struct vdev *d);
+/* After a close: resets the bus if a function of it needs that and nobody has one open. */
+void vdev_reset_set(struct vdev *d);
 /* Reads configuration space as hardware has it / writes back what a reset loses. */
 void vdev_save_config(struct vdev *d, uint8_t *out);
 void vdev_restore_config(struct vdev *d, const uint8_t *saved);

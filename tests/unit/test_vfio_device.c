@@ -39,6 +39,38 @@ static void device_without_reset(void **state)
 	assert_int_equal(call_value(x, x->dev, VFIO_DEVICE_RESET, 0), -EINVAL);
 }
 
+/*
+ * Neither function of this bus can be reset by itself: what the last client left goes with a reset
+ * of the bus, once nobody has any of them.
+ */
+static void bus_reset_at_close(void **state)
+{
+	struct fixture *x = *state;
+	struct pcif *other = find(x, PLAIN2);
+	struct vfio_obj *second;
+
+	open_device(x, PLAIN);
+	assert_int_equal(pcif_group(other), pcif_group(x->plain));
+	assert_int_equal(get_device(x, PLAIN2, &second), 0);
+	assert_int_equal(pcif_reset_count(x->plain), 0);
+	config_put(x, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	vfio_obj_put(x->dev);
+	x->dev = NULL;
+	assert_int_equal(pcif_reset_count(x->plain), 0);
+	vfio_obj_put(second);
+	assert_int_equal(pcif_reset_count(x->plain), 1);
+	assert_int_equal(pcif_reset_count(other), 1);
+	assert_int_equal(pcif_reset_count(x->full), 0);
+	/* Once more only after somebody had one. */
+	assert_int_equal(get_device(x, PLAIN2, &x->dev), 0);
+	assert_int_equal(pcif_reset_count(other), 1);
+	vfio_obj_put(x->dev);
+	x->dev = NULL;
+	assert_int_equal(pcif_reset_count(x->plain), 2);
+	assert_int_equal(pcif_reset_count(other), 2);
+	assert_int_not_equal(pcif_config_read(other, PCI_BASE_ADDRESS_0, 4), 0);
+}
+
 struct region_reply {
 	struct vfio_region_info info;
 	uint8_t caps[128];
@@ -412,11 +444,17 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(device_info),	   T(device_without_reset),
-		T(region_info),	   T(region_access),
-		T(pages),	   T(reset),
-		T(hot_reset_info), T(hot_reset_rules),
-		T(ioeventfds),	   T(features),
+		T(device_info),
+		T(device_without_reset),
+		T(bus_reset_at_close),
+		T(region_info),
+		T(region_access),
+		T(pages),
+		T(reset),
+		T(hot_reset_info),
+		T(hot_reset_rules),
+		T(ioeventfds),
+		T(features),
 	};
 
 	return cmocka_run_group_tests_name("vfio_device", tests, NULL, NULL);
