@@ -21,7 +21,7 @@ static void group_forget(struct bus *b, struct bus_group *g)
 {
 	struct bus_group **at;
 
-	if (g->members || g->owner)
+	if (g->members || g->owner || g->changing)
 		return;
 	for (at = &b->groups; *at != g; at = &(*at)->next)
 		;
@@ -99,6 +99,38 @@ void member_unuse(struct bus *b, struct bus_dev *dev)
 		dev->group->users--;
 	dev->uses_group = false;
 	pthread_mutex_unlock(&b->lock);
+}
+
+bool group_change_begin(struct bus *b, unsigned number, const atomic_bool *cancel)
+{
+	for (;;) {
+		struct bus_group *g;
+		bool mine = false;
+
+		pthread_mutex_lock(&b->lock);
+		g = find(b, number);
+		if (g && !g->changing)
+			mine = g->changing = true;
+		pthread_mutex_unlock(&b->lock);
+		if (mine)
+			return true;
+		if (!g || (cancel && atomic_load(cancel)))
+			return false;
+		usleep(5000);
+	}
+}
+
+void group_change_end(struct bus *b, unsigned number)
+{
+	struct bus_group *g;
+
+	pthread_mutex_lock(&b->attach);
+	pthread_mutex_lock(&b->lock);
+	g = find(b, number);
+	g->changing = false;
+	group_forget(b, g);
+	pthread_mutex_unlock(&b->lock);
+	pthread_mutex_unlock(&b->attach);
 }
 
 /* ------------------------------------------------------------------ claims */

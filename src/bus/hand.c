@@ -32,25 +32,19 @@ static void hands_fini(struct bus *b, struct hands *h)
 	*h = (struct hands){ 0 };
 }
 
-/* The functions of @bdf's group that can be given away. */
-static int hands_init(struct bus *b, struct pci_bdf bdf, struct hands *h,
+/* The functions of @one's group that can be given away. What was found is to be freed in any case.
+ */
+static int hands_init(struct bus *b, struct bus_dev *one, struct hands *h,
 		      struct pcif_reply_error *err)
 {
-	struct bus_dev *one = dev_find(b, bdf), **all = NULL;
-	char name[PCI_BDF_STRLEN];
+	struct bus_dev **all = NULL;
 	int rc = -ENOMEM;
 	unsigned n = 0;
 
-	*h = (struct hands){ 0 };
-	if (!one)
-		return pcif_error(err, -ENODEV, "%s: no such device in this machine",
-				  pcif_bdf_format(bdf, name));
 	h->group = pcif_group(one->f);
-	if (pcif_is_bridge(one->f)) {
-		rc = pcif_error(err, -EINVAL, "%s is a bridge: name a device below it",
-				pcif_name(one->f));
-		goto out;
-	}
+	if (pcif_is_bridge(one->f))
+		return pcif_error(err, -EINVAL, "%s is a bridge: name a device below it",
+				  pcif_name(one->f));
 	if (devs_list(b, &all))
 		goto out;
 	while (all[n])
@@ -82,11 +76,8 @@ out:
 			dev_put(b, all[i]);
 		free(all);
 	}
-	dev_put(b, one);
 	if (rc == -ENOMEM)
 		pcif_error(err, rc, "out of memory");
-	if (rc)
-		hands_fini(b, h);
 	return rc;
 }
 
@@ -126,6 +117,9 @@ static int hand_over(struct bus *b, struct hand *hand, const char *driver,
 		return 0;
 	hand->touched = true;
 	rc = hand->before ? bus_unbind(b, hand->before->name, bdf, cancel) : 0;
+	/* Who gave up in the very moment in which it was given back has given up. */
+	if (!rc && cancel && atomic_load(cancel))
+		rc = -EINTR;
 	if (rc == -EINTR)
 		return pcif_error(err, rc, "%s: its user has not given it back", name);
 	if (rc)
@@ -148,16 +142,28 @@ static int hand_over(struct bus *b, struct hand *hand, const char *driver,
 static int change_hands(struct bus *b, struct pci_bdf bdf, const char *driver,
 			const atomic_bool *cancel, struct pcif_reply_error *err)
 {
-	struct hands h;
-	int rc = hands_init(b, bdf, &h, err);
+	struct bus_dev *one = dev_find(b, bdf);
+	char name[PCI_BDF_STRLEN];
+	struct hands h = { 0 };
+	unsigned group;
+	int rc;
 
-	if (rc)
-		return rc;
+	if (!one)
+		return pcif_error(err, -ENODEV, "%s: no such device in this machine",
+				  pcif_bdf_format(bdf, name));
+	group = pcif_group(one->f);
+	if (!group_change_begin(b, group, cancel)) {
+		dev_put(b, one);
+		return pcif_error(err, -EINTR, "another change of its group is under way");
+	}
+	rc = hands_init(b, one, &h, err);
 	for (unsigned i = 0; i < h.n && !rc; i++)
 		rc = hand_over(b, &h.list[i], driver, cancel, err);
 	if (rc)
 		hands_undo(b, &h);
 	hands_fini(b, &h);
+	group_change_end(b, group);
+	dev_put(b, one);
 	return rc;
 }
 

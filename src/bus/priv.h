@@ -33,6 +33,7 @@ struct bus_group {
 	struct bus_dev *members;   /* under bus.attach */
 	unsigned users;		   /* functions whose host driver does DMA */
 	void *owner;		   /* who claimed it, or NULL */
+	bool changing;		   /* is being given to other drivers, see hand.c */
 	struct iommu_space *space; /* under bus.attach */
 };
 
@@ -92,6 +93,9 @@ struct bus_drv *drv_find(struct bus *b, const char *name);
 /* group.c */
 int member_join(struct bus *b, struct bus_dev *dev); /* -ENOMEM */
 void member_leave(struct bus *b, struct bus_dev *dev);
+/* One change of a whole group at a time: false if *@cancel became true before it was our turn. */
+bool group_change_begin(struct bus *b, unsigned number, const atomic_bool *cancel);
+void group_change_end(struct bus *b, unsigned number);
 /* A host driver wants the group's DMA for @dev: -EBUSY if somebody claimed it. */
 int member_use(struct bus *b, struct bus_dev *dev);
 void member_unuse(struct bus *b, struct bus_dev *dev);

@@ -256,6 +256,31 @@ static int client_send(struct client *c, json_t *request)
 	return ret;
 }
 
+/* The reply, past what the machine says that it waits for. */
+static int client_reply(struct client *c, json_t **line)
+{
+	int ret;
+
+	while (!(ret = client_next(c, line))) {
+		const char *waiting = json_string_value(json_object_get(*line, "waiting"));
+
+		if (!waiting)
+			return 0;
+		fprintf(stderr,
+			"uvfio: waiting for the user of %s to give it back (Ctrl-C gives up)\n",
+			waiting);
+		json_decref(*line);
+	}
+	return ret;
+}
+
+int client_ask_long(const struct cli_command *cmd, struct client *c, json_t *request,
+		    json_t **reply)
+{
+	client_wait(c);
+	return client_ask(cmd, c, request, reply);
+}
+
 int client_ask(const struct cli_command *cmd, struct client *c, json_t *request, json_t **reply)
 {
 	json_t *line;
@@ -263,7 +288,7 @@ int client_ask(const struct cli_command *cmd, struct client *c, json_t *request,
 
 	ret = client_send(c, request);
 	if (!ret)
-		ret = client_next(c, &line);
+		ret = client_reply(c, &line);
 	if (ret == -EPIPE || ret == -ECONNRESET)
 		return cli_fail(cmd, CLI_FAILED, "%s: the machine has ended, or is another user's",
 				c->path);

@@ -34,7 +34,10 @@ struct control_client {
 	char *out;
 	size_t out_len, out_sent;
 	struct query_follow follow;
+	struct job *job; /* is at work for this client, which sends nothing meanwhile */
 };
+
+#define ORPHANS_MAX CONTROL_CLIENTS_MAX
 
 struct control {
 	struct loop *loop;
@@ -45,8 +48,12 @@ struct control {
 	struct loop_source *source, *retry;
 	struct control_client *clients;
 	unsigned n_clients;
+	struct job *orphans[ORPHANS_MAX]; /* cancelled, their clients are gone */
+	unsigned n_orphans;
 	_Atomic bool posted;
 };
+
+static void control_on_event(void *data);
 
 /* ------------------------------------------------------------------ one client */
 
@@ -60,6 +67,13 @@ static void client_free(struct control_client *c)
 	loop_source_free(c->source);
 	close(c->fd);
 	free(c->out);
+	if (c->job) {
+		job_cancel(c->job);
+		/* It may take a moment, which is not the loop's. There are never more than clients.
+		 */
+		control->orphans[control->n_orphans++] = c->job;
+		control_on_event(control);
+	}
 	free(c);
 	/* Somebody may wait in the backlog. */
 	if (control->n_clients-- == CONTROL_CLIENTS_MAX && control->source)
@@ -137,6 +151,7 @@ static int client_request(struct control_client *c)
 	char *end = memchr(c->in, '\n', c->in_len);
 	size_t used;
 	json_t *reply;
+	int ret;
 
 	if (!end && c->in_len == sizeof(c->in)) {
 		c->closing = true;
@@ -149,10 +164,37 @@ static int client_request(struct control_client *c)
 	if (!end)
 		return 0;
 	used = (size_t)(end - c->in) + 1;
-	reply = query_answer(c->control->machine, c->in, used - 1, &c->follow);
+	/* Who left jobs behind waits for them to end. */
+	reply = NULL;
+	ret = -ENOENT;
+	if (c->control->n_orphans + c->control->n_clients <= ORPHANS_MAX)
+		ret = job_start(c->control->machine, c->in, used - 1, control_on_event, c->control,
+				&c->job);
+	if (ret)
+		reply = query_answer(c->control->machine, c->in, used - 1, &c->follow);
 	memmove(c->in, c->in + used, c->in_len - used);
 	c->in_len -= used;
+	if (!ret)
+		return 0;
 	return client_say(c, reply) ? -ENOMEM : 1;
+}
+
+/* What its job has said since: 1 if it is done, 0, -ENOMEM. */
+static int client_job(struct control_client *c)
+{
+	json_t *lines, *line;
+	bool done;
+	size_t i;
+	int ret = 0;
+
+	lines = job_take(c->job, &done);
+	json_array_foreach(lines, i, line) if (client_say(c, json_incref(line))) ret = -ENOMEM;
+	json_decref(lines);
+	if (ret || !done)
+		return ret;
+	job_free(c->job);
+	c->job = NULL;
+	return 1;
 }
 
 /* As much as can be done without waiting. False: the client is gone. */
@@ -165,19 +207,26 @@ static bool client_work(struct control_client *c)
 		ret = client_flush(c);
 		if (ret)
 			break;
-		ret = c->closing ? 0 : client_request(c);
-		if (!ret && !c->closing)
+		ret = 0;
+		if (c->job)
+			ret = client_job(c);
+		if (!c->job && !ret && !c->closing)
+			ret = client_request(c);
+		if (!ret && !c->closing && !c->job)
 			ret = client_follow(c);
-		if (ret <= 0)
+		if (ret <= 0 && !c->out_len)
+			break;
+		if (ret < 0)
 			break;
 	}
-	if ((ret && ret != -EAGAIN) || (!ret && (c->closing || (c->ended && !c->follow.on)))) {
+	if ((ret && ret != -EAGAIN) ||
+	    (!ret && !c->job && (c->closing || (c->ended && !c->follow.on)))) {
 		client_free(c);
 		return false;
 	}
 	/* While a reply waits no request is read, so that replies cannot pile up. */
 	events = ret == -EAGAIN ? EPOLLOUT : 0;
-	if (!ret && !c->ended)
+	if (!ret && !c->ended && !c->job)
 		events = EPOLLIN;
 	loop_fd_modify(c->source, events);
 	return true;
@@ -208,6 +257,20 @@ static void client_on_event(void *data, uint32_t events)
 
 /* ------------------------------------------------------------------ all clients */
 
+static void control_reap(struct control *control)
+{
+	for (unsigned i = 0; i < control->n_orphans; i++) {
+		struct job *job = control->orphans[i];
+		bool done;
+
+		json_decref(job_take(job, &done));
+		if (!done)
+			continue;
+		job_free(job);
+		control->orphans[i--] = control->orphans[--control->n_orphans];
+	}
+}
+
 static void control_push(void *data)
 {
 	struct control *control = data;
@@ -216,9 +279,10 @@ static void control_push(void *data)
 	atomic_store(&control->posted, false);
 	for (struct control_client *c = control->clients; c; c = next) {
 		next = c->next;
-		if (c->follow.on)
+		if (c->follow.on || c->job)
 			client_work(c);
 	}
+	control_reap(control);
 }
 
 /* Any thread. One post stands for all events until it runs. */
@@ -416,6 +480,8 @@ void control_free(struct control *c)
 			continue;
 		client_free(c->clients);
 	}
+	while (c->n_orphans)
+		job_free(c->orphans[--c->n_orphans]);
 	loop_source_free(c->source);
 	loop_source_free(c->retry);
 	base_cleanup_close(&c->listen_fd);

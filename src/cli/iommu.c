@@ -92,11 +92,8 @@ static int iommu_run(const struct cli_command *self, int argc, char **argv)
 	status = cli_parse(self, argc, argv, watch_option, &w, &first);
 	if (status == CLI_GO_ON)
 		status = cli_operands(self, argc, argv, first, 1, 1);
-	if (status == CLI_GO_ON && pcif_bdf_parse(argv[first], &bdf))
-		status = cli_fail(self, CLI_USAGE,
-				  "'%s' is not a device address: say DDDD:BB:DD.F, as `uvfio list` "
-				  "shows them",
-				  argv[first]);
+	if (status == CLI_GO_ON)
+		status = cli_bdf(self, argv[first], &bdf);
 	if (status == CLI_GO_ON)
 		status = client_find_one(self, w.socket, &list);
 	if (status == CLI_GO_ON)

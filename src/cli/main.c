@@ -12,7 +12,8 @@
 #include "cli/priv.h"
 
 const struct cli_command *const cli_commands[] = {
-	&cli_run, &cli_list, &cli_iommu, &cli_events, &cli_models, &cli_help, NULL,
+	&cli_run,    &cli_list,	  &cli_bind, &cli_unbind, &cli_iommu,
+	&cli_events, &cli_models, &cli_help, NULL,
 };
 
 int cli_fail(const struct cli_command *cmd, int status, const char *fmt, ...)
@@ -197,6 +198,16 @@ int cli_operands(const struct cli_command *cmd, int argc, char **argv, int first
 				"too many arguments, from '%s' on (see `uvfio %s --help`)",
 				argv[first + max], cmd->name);
 	return CLI_GO_ON;
+}
+
+int cli_bdf(const struct cli_command *cmd, const char *text, struct pci_bdf *bdf)
+{
+	if (!pcif_bdf_parse(text, bdf))
+		return CLI_GO_ON;
+	return cli_fail(cmd, CLI_USAGE,
+			"'%s' is not a device address: say DDDD:BB:DD.F, as `uvfio list` shows "
+			"them",
+			text);
 }
 
 /* ------------------------------------------------------------------ help as a command */

@@ -44,7 +44,8 @@ struct cli_command {
 	int (*run)(const struct cli_command *self, int argc, char **argv);
 };
 
-extern const struct cli_command cli_run, cli_list, cli_iommu, cli_events, cli_models, cli_help;
+extern const struct cli_command cli_run, cli_list, cli_bind, cli_unbind, cli_iommu, cli_events,
+	cli_models, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ends with NULL */
 
 /* Prints "uvfio NAME: text" (@cmd may be NULL) to standard error and returns @status. */
@@ -64,6 +65,8 @@ int cli_parse(const struct cli_command *cmd, int argc, char **argv,
 int cli_operands(const struct cli_command *cmd, int argc, char **argv, int first, int min, int max);
 
 void cli_print_models(FILE *out);
+/* The address of a device, from an operand; CLI_GO_ON or an exit status. */
+int cli_bdf(const struct cli_command *cmd, const char *text, struct pci_bdf *bdf);
 
 /* Options that all watchers have. */
 struct watch_options {
@@ -108,6 +111,20 @@ json_t *query_answer(struct machine *m, const char *line, size_t size, struct qu
 /* An event as JSON, new reference; NULL when memory is out. */
 json_t *query_event(const struct machine_event *e);
 
+/* ------------------------------------------------------------------ requests that may wait */
+
+struct job;
+/*
+ * The job that the request in @line asks for; @tell is called, on any thread, when it has something
+ * to say. -ENOENT: the request is none of this kind; -EINVAL: no address in it; -ENOMEM, -EAGAIN.
+ */
+int job_start(struct machine *m, const char *line, size_t size, void (*tell)(void *data),
+	      void *data, struct job **job);
+/* What it has said since (an array, new reference, or NULL), the reply last: then *@done. */
+json_t *job_take(struct job *job, bool *done);
+void job_cancel(struct job *job);
+void job_free(struct job *job); /* cancels, and waits for its thread; NULL is fine */
+
 /* ------------------------------------------------------------------ control socket, clients */
 
 #define CLIENT_DIRS 3
@@ -142,6 +159,9 @@ void client_list_free(struct client_list *list);
  * Returns CLI_GO_ON, or the exit status after it has said what is wrong.
  */
 int client_ask(const struct cli_command *cmd, struct client *c, json_t *request, json_t **reply);
+/* The same for a request that may have to wait, which it says on standard error. */
+int client_ask_long(const struct cli_command *cmd, struct client *c, json_t *request,
+		    json_t **reply);
 /* From now on lines may take any time to come. */
 void client_wait(struct client *c);
 /* The next line, as JSON. 0; -EPIPE at the end; another -errno. */

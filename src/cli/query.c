@@ -54,7 +54,7 @@ static json_t *query_function(struct machine *m, struct pcif *f)
 {
 	const struct pcif_desc *desc = pcif_desc(f);
 	struct iommu_space *space = vfio_function_space(machine_vfio(m), f);
-	bool bound = !pcif_is_bridge(f) && vfio_group_present(machine_vfio(m), pcif_group(f));
+	const struct bus_driver *driver = bus_driver_of(machine_bus(m), f);
 	struct iommu_port_stats stats = { 0 };
 	json_t *object;
 	char id[16];
@@ -64,9 +64,9 @@ static json_t *query_function(struct machine *m, struct pcif *f)
 	snprintf(id, sizeof(id), "%04x:%04x", desc->vendor, desc->device);
 	object = json_pack("{s:s,s:s,s:s,s:I,s:s?,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I}", "bdf",
 			   pcif_name(f), "model", pcif_model_name(f), "id", id, "group",
-			   (json_int_t)pcif_group(f), "driver", bound ? "vfio-pci" : NULL, "open",
-			   !pcif_is_bridge(f) && vfio_function_open(machine_vfio(m), f), "attached",
-			   space != NULL, "mappings",
+			   (json_int_t)pcif_group(f), "driver", driver ? driver->name : NULL,
+			   "open", !pcif_is_bridge(f) && vfio_function_open(machine_vfio(m), f),
+			   "attached", space != NULL, "mappings",
 			   (json_int_t)(space ? iommu_space_count(space) : 0), "interrupts",
 			   (json_int_t)pcif_irq_count(f), "resets", (json_int_t)pcif_reset_count(f),
 			   "dma_read", (json_int_t)stats.read_bytes, "dma_write",

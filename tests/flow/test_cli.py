@@ -51,6 +51,11 @@ class Cli:
                              stderr=subprocess.PIPE)
         return out.returncode, out.stdout, out.stderr
 
+    def start(self, *argv):
+        return subprocess.Popen([*self.place.plain_prefix, self.place.uvfio, *argv], env=self.env,
+                                cwd=self.place.dir, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
     def run(self, *command, options=("-d", SPEC), env=None):
         out = subprocess.run([*self.place.prefix, self.place.uvfio, "run", *options, "--",
                               *command], text=True, env=env or self.env, cwd=self.place.dir,
@@ -160,6 +165,11 @@ WRONG = [
     (["iommu", "banana"], 2, "banana"),
     (["iommu", BDF, "more"], 2, "more"),
     (["iommu", BDF], 1, "uvfio run"),
+    (["bind"], 2, "BDF"),
+    (["bind", "banana"], 2, "banana"),
+    (["bind", BDF, "vfio-pci", "more"], 2, "more"),
+    (["unbind", BDF, "more"], 2, "more"),
+    (["unbind", BDF], 1, "uvfio run"),
     (["events"], 1, "uvfio run"),
     (["help", "nosuch"], 2, "nosuch"),
     (["run"], 125, "-- CMD"),
@@ -466,6 +476,47 @@ def test_iommu(tap, cli):
     running.end()
 
 
+def driver(cli):
+    return cli.json("list")[0]["driver"]
+
+
+def test_bind(tap, cli):
+    running = client(cli)
+    status, out, _ = cli.plain("unbind", BDF)
+    tap.ok(status == 0 and BDF in out and "driver none" in out, "given back", out)
+    tap.equal(driver(cli), None, "the host has no driver for it")
+    tap.equal(running.say("open").split()[0], "error", "and a client no group")
+    status, _, err = cli.plain("bind", BDF, "nosuch")
+    tap.ok(status == 1 and "vfio-pci" in err, "no such driver", err)
+    tap.equal(cli.json("bind", BDF)["devices"], [{"bdf": BDF, "driver": "vfio-pci"}], "bound")
+    tap.equal(running.say("open"), "ok", "the client has it again")
+    # In use: who gives up leaves everything as it is, who waits gets it in the end.
+    waiting = cli.start("unbind", BDF)
+    tap.ok(BDF in next_line(waiting.stderr), "it says what it waits for")
+    waiting.send_signal(signal.SIGINT)
+    tap.equal(waiting.wait(PATIENCE), -signal.SIGINT, "Ctrl-C gives up")
+    tap.equal(running.say("dma 1 0x100000 64"), "1", "the device works on")
+    tap.equal(driver(cli), "vfio-pci", "the driver is as it was")
+    waiting.stdout.close()
+    waiting.stderr.close()
+    waiting = cli.start("unbind", BDF)
+    next_line(waiting.stderr)
+    running.say("close")
+    tap.equal(waiting.wait(PATIENCE), 0, "given back once it is closed")
+    waiting.stdout.close()
+    waiting.stderr.close()
+    tap.equal(driver(cli), None, "by then the client has lost it")
+    # A machine that ends takes who waits along.
+    cli.plain("bind", BDF)
+    running.say("open")
+    waiting = cli.start("unbind", BDF)
+    next_line(waiting.stderr)
+    running.end()
+    tap.ok(waiting.wait(PATIENCE) in (0, 1), "the end of the machine ends the wait")
+    waiting.stdout.close()
+    waiting.stderr.close()
+
+
 def test_stopped(tap, cli):
     """A machine that is stopped (Ctrl-Z) does not stop its watchers."""
     running, stopped = client(cli), client(cli)
@@ -522,7 +573,7 @@ def main():
     before = len(os.listdir("/proc/self/fd"))
     try:
         for test in (test_words, test_status, test_many, test_signals, test_socket, test_hostile, test_list,
-                     test_iommu, test_stopped, test_events):
+                     test_iommu, test_bind, test_stopped, test_events):
             print(f"# {test.__name__}")
             try:
                 test(tap, cli)

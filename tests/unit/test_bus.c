@@ -245,7 +245,7 @@ static void whole_groups(void **state)
 	x->group = group;
 	assert_int_equal(get_device(x, PLAIN2, &x->dev), 0);
 	assert_int_equal(bus_group_bind(x->bus, bdf_of(PLAIN), "pci-stub", &cancel, &err), -EINTR);
-	assert_non_null(strstr(err.text, PLAIN2));
+	assert_non_null(strstr(err.text, "given it back"));
 	assert_string_equal(driver_name(x, x->plain), "vfio-pci");
 	assert_string_equal(driver_name(x, plain2), "vfio-pci");
 	assert_int_equal(bus_override_get(x->bus, x->plain, &override), 0);

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Requests of the control socket that may have to wait for a client of the machine: a function that
+ * somebody has open is asked back, and comes when it comes. Each runs on a thread of its own and
+ * says what it waits for; it is cancelled when who asked has gone, and then all is as it was.
+ */
+#include <errno.h>
+
+#include "cli/priv.h"
+
+struct job {
+	struct machine *machine;
+	json_t *request;
+	const struct job_kind *kind;
+	struct pci_bdf bdf;
+	void (*tell)(void *data);
+	void *data;
+	pthread_t thread;
+	atomic_bool cancel;
+
+	pthread_mutex_t lock;
+	json_t *said; /* array of lines that nobody has taken yet */
+	bool done;
+};
+
+struct job_kind {
+	const char *op;
+	json_t *(*run)(struct job *job); /* NULL: out of memory */
+};
+
+static json_t *job_error(const char *text)
+{
+	return json_pack("{s:b,s:s}", "ok", 0, "error", text);
+}
+
+static void job_say(struct job *job, json_t *line, bool last)
+{
+	pthread_mutex_lock(&job->lock);
+	if (line)
+		json_array_append_new(job->said, line);
+	job->done = last;
+	pthread_mutex_unlock(&job->lock);
+	job->tell(job->data);
+}
+
+/* Says which functions of the group somebody has open: those are what will be waited for. */
+static void tell_users(struct job *job, unsigned group)
+{
+	struct pcim_list list;
+
+	if (pcim_list(machine_pci(job->machine), &list))
+		return;
+	for (unsigned i = 0; i < list.n; i++)
+		if (pcif_group(list.f[i]) == group &&
+		    vfio_function_open(machine_vfio(job->machine), list.f[i]))
+			job_say(job, json_pack("{s:s}", "waiting", pcif_name(list.f[i])), false);
+	pcim_list_free(&list);
+}
+
+/* ------------------------------------------------------------------ bind, unbind */
+
+static json_t *group_state(struct machine *m, unsigned group)
+{
+	json_t *devices = json_array();
+	struct pcim_list list;
+
+	if (pcim_list(machine_pci(m), &list)) {
+		json_decref(devices);
+		return NULL;
+	}
+	for (unsigned i = 0; i < list.n; i++) {
+		const struct bus_driver *d = bus_driver_of(machine_bus(m), list.f[i]);
+
+		if (pcif_group(list.f[i]) != group)
+			continue;
+		json_array_append_new(devices, json_pack("{s:s,s:s?}", "bdf", pcif_name(list.f[i]),
+							 "driver", d ? d->name : NULL));
+	}
+	pcim_list_free(&list);
+	return json_pack("{s:b,s:I,s:o}", "ok", 1, "group", (json_int_t)group, "devices", devices);
+}
+
+static json_t *job_change(struct job *job, const char *driver)
+{
+	struct bus *bus = machine_bus(job->machine);
+	struct pcif_reply_error err = { "" };
+	struct pcif *f = pcim_get(machine_pci(job->machine), job->bdf);
+	json_t *reply;
+	int ret;
+
+	if (!f)
+		return job_error("no such device in this machine (see `uvfio list`)");
+	tell_users(job, pcif_group(f));
+	ret = driver ? bus_group_bind(bus, job->bdf, driver, &job->cancel, &err)
+		     : bus_group_return(bus, job->bdf, &job->cancel, &err);
+	if (ret)
+		reply = job_error(*err.text ? err.text : strerror(-ret));
+	else
+		reply = group_state(job->machine, pcif_group(f));
+	pcif_put(f);
+	return reply;
+}
+
+static json_t *job_bind(struct job *job)
+{
+	const char *driver = json_string_value(json_object_get(job->request, "driver"));
+
+	return job_change(job, driver ? driver : VFIO_PCI_DRIVER);
+}
+
+static json_t *job_unbind(struct job *job)
+{
+	return job_change(job, NULL);
+}
+
+/* ------------------------------------------------------------------ life */
+
+static const struct job_kind kinds[] = {
+	{ "bind", job_bind },
+	{ "unbind", job_unbind },
+};
+
+static const struct job_kind *kind_find(const char *op)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (!strcmp(kinds[i].op, op))
+			return &kinds[i];
+	return NULL;
+}
+
+static void *job_main(void *data)
+{
+	struct job *job = data;
+
+	job_say(job, job->kind->run(job), true);
+	return NULL;
+}
+
+static void job_destroy(struct job *job)
+{
+	json_decref(job->request);
+	json_decref(job->said);
+	pthread_mutex_destroy(&job->lock);
+	free(job);
+}
+
+int job_start(struct machine *m, const char *line, size_t size, void (*tell)(void *data),
+	      void *data, struct job **out)
+{
+	json_t *request = json_loadb(line, size, JSON_REJECT_DUPLICATES, NULL);
+	const char *op = json_string_value(json_object_get(request, "op"));
+	const char *bdf = json_string_value(json_object_get(request, "bdf"));
+	const struct job_kind *kind = op ? kind_find(op) : NULL;
+	struct job *job;
+	int ret = -ENOMEM;
+
+	if (!kind || !bdf) {
+		json_decref(request);
+		return kind ? -EINVAL : -ENOENT;
+	}
+	job = calloc(1, sizeof(*job));
+	if (!job) {
+		json_decref(request);
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&job->lock, NULL);
+	job->machine = m;
+	job->request = request;
+	job->kind = kind;
+	job->tell = tell;
+	job->data = data;
+	job->said = json_array();
+	if (pcif_bdf_parse(bdf, &job->bdf))
+		ret = -EINVAL;
+	else if (job->said)
+		ret = thread_start(&job->thread, 0, job_main, job);
+	if (ret) {
+		job_destroy(job);
+		return ret;
+	}
+	*out = job;
+	return 0;
+}
+
+json_t *job_take(struct job *job, bool *done)
+{
+	json_t *lines, *fresh = json_array();
+
+	pthread_mutex_lock(&job->lock);
+	lines = job->said;
+	job->said = fresh;
+	*done = job->done;
+	pthread_mutex_unlock(&job->lock);
+	return lines;
+}
+
+void job_cancel(struct job *job)
+{
+	atomic_store(&job->cancel, true);
+}
+
+void job_free(struct job *job)
+{
+	if (!job)
+		return;
+	job_cancel(job);
+	pthread_join(job->thread, NULL);
+	job_destroy(job);
+}
