@@ -135,7 +135,8 @@ int iommu_space_dirty_stop(struct iommu_space *space);
 bool iommu_space_dirty_started(const struct iommu_space *space);
 /**
  * iommu_space_dirty_fetch() - copy and clear the bits of [@iova, @iova+@size-1] into @bitmap
- * (little-endian u64 words, bit 0 of word 0 is the page at @iova; caller zeroed it).
+ * (little-endian u64 words, bit 0 of word 0 is the page at @iova; caller zeroed it). NULL: only say
+ * whether it could be done.
  * -EINVAL if not started, or if the range cuts a mapping.
  */
 int iommu_space_dirty_fetch(struct iommu_space *space, uint64_t iova, uint64_t size,

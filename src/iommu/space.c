@@ -406,7 +406,7 @@ int iommu_space_dirty_fetch(struct iommu_space *space, uint64_t iova, uint64_t s
 	pthread_mutex_lock(&space->lock);
 	if (!atomic_load_explicit(&space->dirty, memory_order_relaxed) || cuts(space, iova, last)) {
 		err = -EINVAL;
-	} else {
+	} else if (bitmap) {
 		for (m = tree_next(&space->tree, iova); m && m->first <= last;
 		     m = space_next(space, m))
 			fetch_mapping(m, iova, bitmap);

@@ -13,6 +13,8 @@
 /* Bytes of the longest bitmap. Source: DIRTY_BITMAP_SIZE_MAX. */
 #define BITMAP_MAX BIT64(28)
 #define MAP_LIMIT 65535u
+/* No process has memory above, whatever its page tables are (access_ok()). */
+#define USER_LAST (BIT64(56) - 1)
 
 static int type1_fill_chain(struct iommu_space *space, struct chain *chain)
 {
@@ -111,18 +113,20 @@ out:
 /* ------------------------------------------------------------------ bitmaps of dirty pages */
 
 /*
- * May @bitmap take the pages of @size bytes? Pages are the smallest ones only.
- * Source: verify_bitmap_size() and its callers.
+ * May @bitmap take the pages of @size bytes? That its pages are those of the container is looked at
+ * later. Source: verify_bitmap_size() and its callers.
  */
 static int bitmap_check(const struct vfio_bitmap *bitmap, uint64_t size)
 {
-	uint64_t pages = size / UVF_PAGE_SIZE, last;
+	uint64_t pages, last;
 
-	if (bitmap->pgsize != UVF_PAGE_SIZE || !pages || !bitmap->size)
+	if (!bitmap->pgsize)
 		return -EINVAL;
-	if (bitmap->size > BITMAP_MAX || bitmap->size < ALIGN_UP(pages, 64) / 8)
+	pages = size >> __builtin_ctzll(bitmap->pgsize);
+	if (!pages || !bitmap->size || bitmap->size > BITMAP_MAX ||
+	    bitmap->size < ALIGN_UP(pages, 64) / 8)
 		return -EINVAL;
-	if (range_last((uintptr_t)bitmap->data, bitmap->size, &last))
+	if (range_last((uintptr_t)bitmap->data, bitmap->size, &last) || last > USER_LAST)
 		return -EINVAL;
 	return 0;
 }
@@ -266,7 +270,7 @@ int type1_unmap_dma(struct vfio_obj *obj, struct vfio_call *call)
 	}
 	if (u.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) {
 		ret = -EINVAL;
-		if (!iommu_space_dirty_started(space))
+		if (!iommu_space_dirty_started(space) || bitmap.pgsize != UVF_PAGE_SIZE)
 			goto out;
 		ret = unmap_report(space, call->client ? call->client->mem : NULL, u.iova, last,
 				   &bitmap);
@@ -297,14 +301,15 @@ static int dirty_get(struct iommu_space *space, const struct vfio_call *call, ui
 	if (call->size < head + sizeof(get))
 		return -EFAULT;
 	memcpy(&get, (const uint8_t *)call->data + head, sizeof(get));
-	if (!get.size || (get.iova | get.size) & (UVF_PAGE_SIZE - 1))
+	if (!get.size)
 		return -EINVAL;
 	if (range_last(get.iova, get.size, &last))
-		return -EINVAL;
+		return -EOVERFLOW;
 	ret = bitmap_check(&get.bitmap, get.size);
 	if (ret)
 		return ret;
-	if (!iommu_space_dirty_started(space))
+	if (get.bitmap.pgsize != UVF_PAGE_SIZE || (get.iova | get.size) & (UVF_PAGE_SIZE - 1) ||
+	    !iommu_space_dirty_started(space))
 		return -EINVAL;
 	if (!call->client || !call->client->mem)
 		return -EFAULT;
@@ -312,7 +317,12 @@ static int dirty_get(struct iommu_space *space, const struct vfio_call *call, ui
 	words = calloc(1, bytes);
 	if (!words)
 		return -ENOMEM;
-	ret = iommu_space_dirty_fetch(space, get.iova, get.size, words);
+	/* Before anything leaves the log: can the client take it? */
+	ret = iommu_space_dirty_fetch(space, get.iova, get.size, NULL);
+	if (!ret)
+		ret = iommu_mem_write(call->client->mem, (uintptr_t)get.bitmap.data, words, bytes);
+	if (!ret)
+		ret = iommu_space_dirty_fetch(space, get.iova, get.size, words);
 	if (!ret)
 		ret = iommu_mem_write(call->client->mem, (uintptr_t)get.bitmap.data, words, bytes);
 	free(words);
