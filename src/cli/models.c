@@ -4,6 +4,12 @@
  */
 #include "cli/priv.h"
 
+static void print_keys(FILE *out, const struct pcif_option *o)
+{
+	for (; o && o->key; o++)
+		fprintf(out, "      %s=%s\n", o->key, o->help);
+}
+
 void cli_print_models(FILE *out)
 {
 	fprintf(out, "Models for --device MODEL[,KEY=VALUE]...:\n");
@@ -11,11 +17,10 @@ void cli_print_models(FILE *out)
 		const struct pcif_model *m = device_models[i];
 
 		fprintf(out, "  %s: %s\n", m->name, m->summary);
-		for (const struct pcif_option *o = m->options; o && o->key; o++)
-			fprintf(out, "      %s=%s\n", o->key, o->help);
+		print_keys(out, m->options);
 	}
-	fprintf(out, "  every model:\n"
-		     "      bdf=BDF  address (default: the next free bus, from 0000:65:00.0)\n");
+	fprintf(out, "  every model:\n");
+	print_keys(out, machine_keys);
 }
 
 static json_t *models_json(void)

@@ -128,15 +128,17 @@ void machine_free(struct machine *m)
 	vfio_free(m->vfio);
 	pcim_free(m->pci);
 	journal_free(m->journal);
-	free(m->addresses);
+	for (unsigned i = 0; i < m->n_places; i++)
+		free(m->places[i].driver);
+	free(m->places);
 	free(m);
 }
 
 /* A scan of the bus looks at function 0 first, and at no other where that is missing. */
 static int check_functions(const struct machine *m, struct machine_error *err)
 {
-	for (unsigned i = 0; i < m->n_addresses; i++) {
-		struct pci_bdf zero = m->addresses[i];
+	for (unsigned i = 0; i < m->n_places; i++) {
+		struct pci_bdf zero = m->places[i].bdf;
 		char at[PCI_BDF_STRLEN], want[PCI_BDF_STRLEN];
 
 		zero.fn = 0;
@@ -144,9 +146,30 @@ static int check_functions(const struct machine *m, struct machine_error *err)
 			continue;
 		return machine_fail(
 			err, EINVAL, "%s: there is no function 0 beside it; add a device at %s",
-			pcif_bdf_format(m->addresses[i], at), pcif_bdf_format(zero, want));
+			pcif_bdf_format(m->places[i].bdf, at), pcif_bdf_format(zero, want));
 	}
 	return 0;
+}
+
+void machine_use_host_drivers(struct machine *m, bool on)
+{
+	m->host_drivers = on;
+}
+
+/* The driver_override that @f starts with; see bus_start(). */
+static const char *pick_driver(void *data, struct pcif *f)
+{
+	const struct machine *m = data;
+	const char *driver = NULL;
+
+	for (unsigned i = 0; i < m->n_places && !driver; i++)
+		if (pcif_bdf_equal(m->places[i].bdf, pcif_bdf(f)))
+			driver = m->places[i].driver;
+	if (!driver)
+		return m->host_drivers ? NULL : vfio_pick_endpoints(NULL, f);
+	if (!strcmp(driver, "host"))
+		return NULL;
+	return strcmp(driver, "none") ? driver : "";
 }
 
 /**
@@ -168,13 +191,13 @@ int machine_start(struct machine *m, struct machine_error *err)
 		return machine_fail(err, -r,
 				    "cannot enumerate the machine's %u devices: %s; use fewer "
 				    "devices or smaller ones",
-				    m->n_addresses, strerror(-r));
+				    m->n_places, strerror(-r));
 	r = bus_new(m->pci, &m->bus);
 	if (!r)
 		r = vfio_new(m->bus, &m->vfio);
 	if (!r) {
 		vfio_set_event_cb(m->vfio, on_vfio, m);
-		r = bus_start(m->bus, vfio_pick_endpoints, NULL);
+		r = bus_start(m->bus, pick_driver, m);
 	}
 	if (r)
 		return machine_fail(err, -r, "cannot start VFIO: %s", strerror(-r));

@@ -19,17 +19,25 @@ struct machine_error {
 	char text[512];
 };
 
+/* Keys that a device of any model may have; ends with key NULL. */
+extern const struct pcif_option machine_keys[];
+
 int machine_new(struct machine **m);
 void machine_free(struct machine *m);
 /*
- * "MODEL[,key=value]...": keys of every model are bdf= (default: next free, from 0000:65:00.0,
- * a bus of its own each) and those of the model. ",," in a value is a comma.
+ * "MODEL[,key=value]...": keys are those of every model (machine_keys) and those of the model.
+ * ",," in a value is a comma.
  */
 int machine_add_spec(struct machine *m, const char *spec, struct machine_error *err);
 /* JSON, see man uvfio-machine(5). Errors name file, line and key. */
 int machine_add_file(struct machine *m, const char *path, struct machine_error *err);
 int machine_add_json(struct machine *m, const char *name, const char *text, size_t size,
 		     struct machine_error *err);
+/*
+ * What becomes of devices that have no key driver=: bound to vfio-pci, which is the default, or to
+ * their host driver. Before machine_start().
+ */
+void machine_use_host_drivers(struct machine *m, bool on);
 /* Enumerates the tree and starts VFIO. Nothing can be added later. */
 int machine_start(struct machine *m, struct machine_error *err);
 

@@ -34,6 +34,7 @@ struct machine_device {
 	struct pcif_params *params;
 	struct pci_bdf bdf;
 	bool has_bdf;
+	char *driver; /* key "driver", or NULL */
 };
 
 /* -ENOENT: no such model. */
@@ -64,9 +65,13 @@ struct machine {
 	struct journal *journal;
 	_Atomic bool started;
 
-	/* Addresses of the devices that were added. Only the thread that builds the machine. */
-	struct pci_bdf *addresses;
-	unsigned n_addresses, max_addresses;
+	/* The devices that were added. Only the thread that builds the machine. */
+	struct machine_place {
+		struct pci_bdf bdf;
+		char *driver; /* NULL: as the machine has it */
+	} * places;
+	unsigned n_places, max_places;
+	bool host_drivers;
 };
 
 /* Writes the text and returns -@errnum. */

@@ -28,12 +28,42 @@ static void list_models(char *list, size_t size)
 		list_add(list, size, device_models[i]->name);
 }
 
+const struct pcif_option machine_keys[] = {
+	{ "bdf", "DDDD:BB:DD.F  address (default: the next free bus, from 0000:65:00.0)" },
+	{ "driver", "DRIVER|host|none  what it is bound to at the start (default: vfio-pci)" },
+	{ NULL, NULL },
+};
+
+static const struct pcif_option *find_key(const struct pcif_option *o, const char *key)
+{
+	while (o && o->key && strcmp(o->key, key))
+		o++;
+	return o && o->key ? o : NULL;
+}
+
 static void list_keys(const struct pcif_model *model, char *list, size_t size)
 {
 	list[0] = 0;
-	list_add(list, size, "bdf");
+	for (const struct pcif_option *o = machine_keys; o->key; o++)
+		list_add(list, size, o->key);
 	for (const struct pcif_option *o = model->options; o && o->key; o++)
 		list_add(list, size, o->key);
+}
+
+static bool driver_known(const char *name)
+{
+	for (unsigned i = 0; bus_host_drivers[i]; i++)
+		if (!strcmp(bus_host_drivers[i]->name, name))
+			return true;
+	return !strcmp(name, VFIO_PCI_DRIVER) || !strcmp(name, "host") || !strcmp(name, "none");
+}
+
+static void list_drivers(char *list, size_t size)
+{
+	list[0] = 0;
+	list_add(list, size, "host, none, " VFIO_PCI_DRIVER);
+	for (unsigned i = 0; bus_host_drivers[i]; i++)
+		list_add(list, size, bus_host_drivers[i]->name);
 }
 
 /* ------------------------------------------------------------------ one device */
@@ -58,7 +88,9 @@ void machine_device_fini(struct machine_device *d)
 {
 	if (d->params)
 		pcim_params_free(d->params);
+	free(d->driver);
 	d->params = NULL;
+	d->driver = NULL;
 }
 
 static int set_bdf(struct machine_device *d, const char *value, struct machine_error *err)
@@ -75,18 +107,33 @@ static int set_bdf(struct machine_device *d, const char *value, struct machine_e
 	return 0;
 }
 
+static int set_driver(struct machine_device *d, const char *value, struct machine_error *err)
+{
+	char drivers[256];
+
+	if (d->driver)
+		return machine_fail(err, EEXIST, "%s: key \"driver\" is given twice; keep one",
+				    d->model->name);
+	if (!driver_known(value)) {
+		list_drivers(drivers, sizeof(drivers));
+		return machine_fail(err, EINVAL, "%s: driver=%.64s: no such driver; say one of: %s",
+				    d->model->name, value, drivers);
+	}
+	d->driver = strdup(value);
+	return d->driver ? 0 : machine_fail(err, ENOMEM, "out of memory");
+}
+
 int machine_device_set(struct machine_device *d, const char *key, const char *value,
 		       struct machine_error *err)
 {
-	const struct pcif_option *o = d->model->options;
 	char keys[256];
 	int r;
 
 	if (!strcmp(key, "bdf"))
 		return set_bdf(d, value, err);
-	while (o && o->key && strcmp(o->key, key))
-		o++;
-	if (!o || !o->key) {
+	if (!strcmp(key, "driver"))
+		return set_driver(d, value, err);
+	if (!find_key(d->model->options, key)) {
 		list_keys(d->model, keys, sizeof(keys));
 		return machine_fail(err, EINVAL, "%s: no key \"%.64s\"; keys: %s", d->model->name,
 				    key, keys);
@@ -105,8 +152,8 @@ int machine_device_set(struct machine_device *d, const char *key, const char *va
 
 static bool bus_used(const struct machine *m, uint32_t domain, unsigned bus)
 {
-	for (unsigned i = 0; i < m->n_addresses; i++) {
-		const struct pci_bdf *a = &m->addresses[i];
+	for (unsigned i = 0; i < m->n_places; i++) {
+		const struct pci_bdf *a = &m->places[i].bdf;
 
 		if (a->domain == domain && (a->bus == bus || a->bus == bus + 1))
 			return true;
@@ -127,18 +174,20 @@ static int free_place(const struct machine *m, struct pci_bdf *bdf)
 	return -ENOSPC;
 }
 
-static int remember(struct machine *m, struct pci_bdf bdf)
+/* Takes the driver's name from @d. */
+static int remember(struct machine *m, struct machine_device *d)
 {
-	if (m->n_addresses == m->max_addresses) {
-		unsigned max = m->max_addresses ? 2 * m->max_addresses : 8;
-		struct pci_bdf *bigger = realloc(m->addresses, max * sizeof(*bigger));
+	if (m->n_places == m->max_places) {
+		unsigned max = m->max_places ? 2 * m->max_places : 8;
+		struct machine_place *bigger = realloc(m->places, max * sizeof(*bigger));
 
 		if (!bigger)
 			return -ENOMEM;
-		m->addresses = bigger;
-		m->max_addresses = max;
+		m->places = bigger;
+		m->max_places = max;
 	}
-	m->addresses[m->n_addresses++] = bdf;
+	m->places[m->n_places++] = (struct machine_place){ d->bdf, d->driver };
+	d->driver = NULL;
 	return 0;
 }
 
@@ -153,19 +202,19 @@ int machine_device_make(struct machine *m, struct machine_device *d, struct mach
 				    "%s: the machine is started, no device can be "
 				    "added any more",
 				    d->model->name);
-	if (m->n_addresses >= MACHINE_MAX_DEVICES)
+	if (m->n_places >= MACHINE_MAX_DEVICES)
 		return machine_fail(err, ENOSPC, "%s: a machine has at most %u devices",
 				    d->model->name, MACHINE_MAX_DEVICES);
 	if (!d->has_bdf && free_place(m, &d->bdf))
 		return machine_fail(err, ENOSPC,
 				    "%s: no free bus is left; give bdf=", d->model->name);
-	r = remember(m, d->bdf);
+	r = remember(m, d);
 	if (r)
 		return machine_fail(err, -r, "out of memory");
 	r = pcim_add(m->pci, d->bdf, d->model, d->params, &why);
 	if (!r)
 		return 0;
-	m->n_addresses--;
+	free(m->places[--m->n_places].driver);
 	pcif_bdf_format(d->bdf, at);
 	/* Texts of pci begin with the address, those of models do not. */
 	if (!strncmp(why.text, at, strlen(at)))

@@ -88,6 +88,9 @@ static void spec_errors(void **state)
 		{ "testdev,", -EINVAL, "key=value" },
 		{ "testdev,vectors=4,vectors=4", -EEXIST, "\"vectors\" is given twice" },
 		{ "testdev,vectors=4,mmio", -EINVAL, "key=value" },
+		{ "testdev,driver=nvem", -EINVAL, "say one of: host, none, vfio-pci, pcieport" },
+		{ "testdev,driver=", -EINVAL, "no such driver" },
+		{ "testdev,driver=none,driver=none", -EEXIST, "\"driver\" is given twice" },
 	};
 	struct machine *m = machine_make();
 	struct machine_error err;
@@ -138,6 +141,48 @@ static void functions(void **state)
 	assert_int_equal(machine_start(m, &err), 0);
 	assert_int_equal(pcim_count(machine_pci(m)), 3);
 	machine_free(m);
+}
+
+static const char *driver_of(struct machine *m, const char *at)
+{
+	const struct bus_driver *d = bus_driver_of(machine_bus(m), find(m, at));
+
+	return d ? d->name : "none";
+}
+
+/* What functions are bound to at the start: as the key says, else as the machine does. */
+static void drivers(void **state)
+{
+	static const char *const specs[] = {
+		"nvme,mem=1M,bdf=65:00.0",
+		"nvme,mem=1M,bdf=67:00.0,driver=host",
+		"nvme,mem=1M,bdf=69:00.0,driver=none",
+		"nvme,mem=1M,bdf=6b:00.0,driver=vfio-pci",
+		"nvme,mem=1M,bdf=6d:00.0,driver=pci-stub",
+		"testdev,bdf=6f:00.0,driver=host",
+	};
+	static const char *const want[] = { NULL, "nvme", "none", "vfio-pci", "pci-stub", "none" };
+
+	for (unsigned host = 0; host < 2; host++) {
+		struct machine *m = machine_make();
+		struct machine_error err;
+
+		machine_use_host_drivers(m, host);
+		for (unsigned i = 0; i < ARRAY_SIZE(specs); i++)
+			assert_int_equal(machine_add_spec(m, specs[i], &err), 0);
+		assert_int_equal(machine_start(m, &err), 0);
+		for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
+			char at[8];
+
+			snprintf(at, sizeof(at), "%02x:00.0", 0x65 + 2 * i);
+			assert_string_equal(driver_of(m, at), want[i] ? want[i]
+							      : host  ? "nvme"
+								      : "vfio-pci");
+			snprintf(at, sizeof(at), "%02x:00.0", 0x64 + 2 * i);
+			assert_string_equal(driver_of(m, at), "pcieport");
+		}
+		machine_free(m);
+	}
 }
 
 static void spec_comma(void **state)
@@ -483,11 +528,12 @@ static void free_of_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(spec_errors),  TEST(spec_places),	 TEST(functions),
-		TEST(spec_comma),   TEST(json_errors),	 TEST(json_devices),
-		TEST(json_hostile), TEST(json_file),	 TEST(lines_of_values),
-		TEST(journal_ring), TEST(journal_folds), TEST(machine_journal),
-		TEST(vfio_journal), TEST(event_names),	 TEST(free_of_nothing),
+		TEST(spec_errors),     TEST(spec_places),  TEST(functions),
+		TEST(drivers),	       TEST(spec_comma),   TEST(json_errors),
+		TEST(json_devices),    TEST(json_hostile), TEST(json_file),
+		TEST(lines_of_values), TEST(journal_ring), TEST(journal_folds),
+		TEST(machine_journal), TEST(vfio_journal), TEST(event_names),
+		TEST(free_of_nothing),
 	};
 
 	return cmocka_run_group_tests_name("machine", tests, NULL, NULL);
