@@ -7,7 +7,11 @@
  * makes a new bus_dev of it, without what was written to the old one. Source: drivers/pci/remove.c,
  * drivers/pci/probe.c.
  */
+#include <time.h>
+
 #include "bus/priv.h"
+
+#define LOCK_NAP_MAX_NS 20000000l
 
 int bus_new(struct pcim *pci, struct bus **bus)
 {
@@ -42,13 +46,11 @@ void bus_free(struct bus *b)
 		struct bus_dev *dev = b->devs;
 
 		dev->refs++;
-		pthread_mutex_lock(&dev->lock);
-		(void)dev_remove(b, dev, &now);
-		pthread_mutex_unlock(&dev->lock);
+		(void)dev_remove(b, dev, false, &now);
 		if (!dev->gone) { /* somebody still has it: its driver is beyond help */
 			log_error("%s: still in use at the end of the machine", pcif_name(dev->f));
 			dev->drv = NULL;
-			(void)dev_remove(b, dev, NULL);
+			(void)dev_remove(b, dev, false, NULL);
 		}
 		dev_put(b, dev);
 	}
@@ -142,6 +144,95 @@ void devs_list_free(struct bus *b, struct bus_dev **list)
 	free(list);
 }
 
+int dev_lock(struct bus_dev *dev, const atomic_bool *cancel)
+{
+	struct timespec nap = { .tv_nsec = 500000 };
+
+	if (!cancel) {
+		pthread_mutex_lock(&dev->lock);
+		return 0;
+	}
+	while (pthread_mutex_trylock(&dev->lock)) {
+		if (atomic_load(cancel))
+			return -EINTR;
+		nanosleep(&nap, NULL);
+		nap.tv_nsec = MIN(2 * nap.tv_nsec, LOCK_NAP_MAX_NS);
+	}
+	return 0;
+}
+
+void dev_unlock(struct bus_dev *dev)
+{
+	pthread_mutex_unlock(&dev->lock);
+}
+
+/* ------------------------------------------------------------------ a picture of it all */
+
+int bus_list(struct bus *b, struct bus_list *list)
+{
+	unsigned n = 0;
+
+	*list = (struct bus_list){ .generation = bus_generation(b) };
+	pthread_mutex_lock(&b->lock);
+	for (struct bus_dev *dev = b->devs; dev; dev = dev->next)
+		n++;
+	list->entry = calloc(n + 1, sizeof(*list->entry));
+	for (struct bus_dev *dev = b->devs; list->entry && dev; dev = dev->next) {
+		if (dev->gone || !dev->group)
+			continue;
+		list->entry[list->n++] = (struct bus_entry){
+			.f = pcif_get(dev->f),
+			.id = dev->id,
+			.driver = dev->drv ? dev->drv->d : NULL,
+			.group = dev->group->number,
+			.group_id = dev->group->id,
+		};
+	}
+	pthread_mutex_unlock(&b->lock);
+	return list->entry ? 0 : -ENOMEM;
+}
+
+void bus_list_free(struct bus_list *list)
+{
+	for (unsigned i = 0; i < list->n; i++)
+		pcif_put(list->entry[i].f);
+	free(list->entry);
+	*list = (struct bus_list){ 0 };
+}
+
+static uint32_t *note_of(struct bus_dev *dev, enum bus_note note)
+{
+	return (unsigned)note < BUS_NOTES ? &dev->notes[note] : NULL;
+}
+
+int bus_note_get(struct bus *b, const struct pcif *f, enum bus_note note, uint32_t *value)
+{
+	struct bus_dev *dev = dev_get(b, f);
+	int rc = dev && note_of(dev, note) ? 0 : -ENODEV;
+
+	if (!rc) {
+		pthread_mutex_lock(&b->lock);
+		*value = *note_of(dev, note);
+		pthread_mutex_unlock(&b->lock);
+	}
+	dev_put(b, dev);
+	return rc;
+}
+
+int bus_note_set(struct bus *b, const struct pcif *f, enum bus_note note, uint32_t value)
+{
+	struct bus_dev *dev = dev_get(b, f);
+	int rc = dev && note_of(dev, note) ? 0 : -ENODEV;
+
+	if (!rc) {
+		pthread_mutex_lock(&b->lock);
+		*note_of(dev, note) = value;
+		pthread_mutex_unlock(&b->lock);
+	}
+	dev_put(b, dev);
+	return rc;
+}
+
 /* ------------------------------------------------------------------ coming and going */
 
 static uint64_t dev_order(const struct pcif *f)
@@ -171,7 +262,10 @@ int dev_add(struct bus *b, struct pcif *f, struct bus_dev **out)
 		;
 	if (*at && (*at)->f == f) {
 		rc = -EEXIST;
+	} else if (!pcif_present(f)) {
+		rc = -ENODEV; /* removed since it was found */
 	} else {
+		dev->id = ++b->last_id;
 		dev->next = *at;
 		*at = dev;
 		*out = dev_ref(dev);
@@ -186,7 +280,7 @@ int dev_add(struct bus *b, struct pcif *f, struct bus_dev **out)
 	return 0;
 }
 
-int dev_remove(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel)
+int dev_remove(struct bus *b, struct bus_dev *dev, bool unplug, const atomic_bool *cancel)
 {
 	struct bus_dev **at;
 	bool gone;
@@ -202,14 +296,18 @@ int dev_remove(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel)
 		return rc;
 	pthread_mutex_lock(&b->lock);
 	dev->gone = true;
+	pthread_mutex_unlock(&b->lock);
+	member_leave(b, dev);
+	/* In one moment: who finds the function again, in the tree, does not meet this one. */
+	pthread_mutex_lock(&b->lock);
 	for (at = &b->devs; *at != dev; at = &(*at)->next)
 		;
 	*at = dev->next;
+	rc = unplug ? pcim_unplug(dev->f) : 0;
 	pthread_mutex_unlock(&b->lock);
-	member_leave(b, dev);
 	bus_changed(b);
 	dev_put(b, dev); /* the list's */
-	return 0;
+	return rc;
 }
 
 int bus_start(struct bus *b, const char *(*pick)(void *data, struct pcif *f), void *data)
@@ -259,13 +357,12 @@ static bool is_below(const struct pcif *f, const struct pcif *bridge)
 /* One function; what is below it has gone. */
 static int remove_one(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel)
 {
-	int rc;
+	int rc = dev_lock(dev, cancel);
 
-	pthread_mutex_lock(&dev->lock);
-	rc = dev_remove(b, dev, cancel);
-	if (!rc)
-		rc = pcim_unplug(dev->f);
-	pthread_mutex_unlock(&dev->lock);
+	if (rc)
+		return rc;
+	rc = dev_remove(b, dev, true, cancel);
+	dev_unlock(dev);
 	return rc;
 }
 
@@ -296,34 +393,54 @@ int bus_remove(struct bus *b, struct pcif *f, const atomic_bool *cancel)
 	return rc;
 }
 
-/* Source: rescan_store(), pci_rescan_bus(). */
-int bus_rescan(struct bus *b)
+/* What a scan has found and the host does not know yet. */
+static int add_found(struct bus *b, struct bus_dev ***found, unsigned *n_found)
 {
-	int found = pcim_plug(b->pci);
 	struct pcim_list list;
-	int rc;
+	int rc = pcim_list(b->pci, &list);
 
-	if (found <= 0)
-		return found;
-	rc = pcim_list(b->pci, &list);
 	if (rc)
 		return rc;
+	*n_found = 0;
+	*found = calloc(list.n + 1, sizeof(struct bus_dev *));
+	if (!*found)
+		rc = -ENOMEM;
 	for (unsigned i = 0; i < list.n && !rc; i++) {
-		struct bus_dev *dev;
-
-		rc = dev_add(b, list.f[i], &dev);
-		if (rc == -EEXIST) {
+		rc = dev_add(b, list.f[i], &(*found)[*n_found]);
+		if (!rc)
+			++*n_found;
+		else if (rc == -EEXIST || rc == -ENODEV)
 			rc = 0;
-			continue;
-		}
-		if (rc)
-			break;
-		pthread_mutex_lock(&dev->lock);
-		if (bus_autoprobe(b))
-			(void)dev_probe(b, dev);
-		pthread_mutex_unlock(&dev->lock);
-		dev_put(b, dev);
 	}
 	pcim_list_free(&list);
-	return rc ? rc : found;
+	return rc;
+}
+
+/*
+ * Source: rescan_store(), pci_rescan_bus(). First all of them, so that what found no memory or time
+ * for a driver is there all the same.
+ */
+int bus_rescan(struct bus *b, const atomic_bool *cancel)
+{
+	int rc = pcim_plug(b->pci);
+	struct bus_dev **found = NULL;
+	unsigned n = 0;
+
+	if (rc < 0)
+		return rc;
+	rc = add_found(b, &found, &n);
+	for (unsigned i = 0; i < n; i++) {
+		int locked = rc ? rc : dev_lock(found[i], cancel);
+
+		if (!locked) {
+			if (bus_autoprobe(b))
+				(void)dev_probe(b, found[i]);
+			dev_unlock(found[i]);
+		} else if (!rc) {
+			rc = locked;
+		}
+		dev_put(b, found[i]);
+	}
+	free(found);
+	return rc ? rc : (int)n;
 }

@@ -11,7 +11,8 @@
  * (iommu_device_use_default_domain() and iommu_group_claim_dma_owner()).
  *
  * Locking: any thread. One lock for lists and groups, short; one for each function, held while its
- * driver's probe or remove runs, which may wait for a client as Linux's does: @cancel ends that.
+ * driver's probe or remove runs, which may wait for a client as Linux's does: @cancel ends that,
+ * and the wait of others for that lock.
  */
 #ifndef UVFIO_BUS_H
 #define UVFIO_BUS_H
@@ -37,6 +38,25 @@ struct pcim *bus_pci(const struct bus *bus);
  * Whoever keeps a picture compares.
  */
 uint64_t bus_generation(const struct bus *bus);
+
+/*
+ * What the host knows at one moment, in order of address (parents before what is below them). Ids
+ * tell functions and groups from others that came later to the same address or number.
+ */
+struct bus_entry {
+	struct pcif *f; /* a reference */
+	uint64_t id;
+	const struct bus_driver *driver; /* or NULL */
+	unsigned group;
+	uint64_t group_id;
+};
+struct bus_list {
+	struct bus_entry *entry;
+	unsigned n;
+	uint64_t generation; /* all that came before it is in the list */
+};
+int bus_list(struct bus *bus, struct bus_list *list); /* any thread; 0 or -ENOMEM */
+void bus_list_free(struct bus_list *list);	      /* zeroed is fine; zeroes it */
 
 /* ------------------------------------------------------------------ drivers */
 
@@ -92,14 +112,18 @@ const struct bus_driver *bus_driver_at(const struct bus *bus, unsigned i);
 /* The driver that @f is bound to, or NULL. */
 const struct bus_driver *bus_driver_of(struct bus *bus, const struct pcif *f);
 
+/*
+ * Whatever changes a function waits for others that do: -EINTR where *@cancel became true first.
+ * @cancel may be NULL.
+ */
 /* C2: -ENODEV: no such driver or function, or they do not match; -EBUSY: bound already, or the
  * group is a client's; what probe gave. */
-int bus_bind(struct bus *bus, const char *driver, struct pci_bdf bdf);
+int bus_bind(struct bus *bus, const char *driver, struct pci_bdf bdf, const atomic_bool *cancel);
 /* -ENODEV: not bound to @driver (NULL: to any); -EINTR: cancelled. */
 int bus_unbind(struct bus *bus, const char *driver, struct pci_bdf bdf, const atomic_bool *cancel);
 /* drivers_probe: -ENODEV no such function; -EINVAL its driver's probe failed; else 0, also if there
  * was nothing to do. */
-int bus_probe(struct bus *bus, struct pci_bdf bdf);
+int bus_probe(struct bus *bus, struct pci_bdf bdf, const atomic_bool *cancel);
 
 /* C1. @name NULL or "": none. -ENODEV: @f has left; -ENOMEM. The copy is the caller's; NULL: none.
  */
@@ -108,7 +132,8 @@ int bus_override_get(struct bus *bus, struct pcif *f, char **name);
 
 /* -EEXIST: the driver matches such functions already (not looked at if @force); -ENOMEM: 64 is the
  * most; -ENODEV: no such driver. Then probes all that match and are unbound. */
-int bus_new_id(struct bus *bus, const char *driver, const struct bus_id *id, bool force);
+int bus_new_id(struct bus *bus, const char *driver, const struct bus_id *id, bool force,
+	       const atomic_bool *cancel);
 int bus_remove_id(struct bus *bus, const char *driver, const struct bus_id *id); /* -ENODEV */
 
 bool bus_autoprobe(struct bus *bus);
@@ -120,7 +145,41 @@ void bus_set_autoprobe(struct bus *bus, bool on);
  */
 int bus_remove(struct bus *bus, struct pcif *f, const atomic_bool *cancel);
 /* Finds what was removed, and probes it. Returns how many, or -ENOMEM. */
-int bus_rescan(struct bus *bus);
+int bus_rescan(struct bus *bus, const atomic_bool *cancel);
+
+/* ------------------------------------------------------------------ what a function remembers */
+
+/*
+ * What was written to files of a function and is to be read there again, by whomever; nothing else
+ * looks at it. 0 until written, and gone with the function. -ENODEV: @f has left.
+ */
+enum bus_note {
+	BUS_NOTE_ENABLED, /* how often a function without a driver was enabled */
+	BUS_NOTE_BROKEN_PARITY,
+	BUS_NOTE_NO_D3COLD,
+	BUS_NOTE_POWER_AUTO,
+	BUS_NOTES
+};
+int bus_note_get(struct bus *bus, const struct pcif *f, enum bus_note note, uint32_t *value);
+int bus_note_set(struct bus *bus, const struct pcif *f, enum bus_note note, uint32_t value);
+
+/* ------------------------------------------------------------------ resets */
+
+/* E4: methods, as bits, in the order in which they are tried. */
+enum { BUS_RESET_FLR, BUS_RESET_AF_FLR, BUS_RESET_PM, BUS_RESET_BUS, BUS_RESETS };
+extern const char *const bus_reset_names[BUS_RESETS];
+unsigned bus_resets_supported(struct bus *bus, struct pcif *f);
+/* Those that are to be tried: all that are supported, but for what somebody chose otherwise. */
+unsigned bus_resets(struct bus *bus, struct pcif *f);
+int bus_resets_choose(struct bus *bus, struct pcif *f, unsigned methods); /* -ENODEV */
+/* Its configuration is put back, message interrupts stay wired. -ENOTTY: no method; -ENODEV. */
+int bus_reset(struct bus *bus, struct pcif *f, const atomic_bool *cancel);
+/*
+ * What a reset loses and the host restores: header, PCI Express, AER, ACS and MSI control; COMMAND
+ * last. @saved has all of the space.
+ */
+void bus_config_save(struct pcif *f, uint8_t saved[PCIF_CONFIG_SIZE]);
+void bus_config_restore(struct pcif *f, const uint8_t saved[PCIF_CONFIG_SIZE]);
 
 /* ------------------------------------------------------------------ whole groups */
 

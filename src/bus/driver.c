@@ -184,22 +184,23 @@ int dev_probe(struct bus *b, struct bus_dev *dev)
 }
 
 /* Source: bind_store(). */
-int bus_bind(struct bus *b, const char *driver, struct pci_bdf bdf)
+int bus_bind(struct bus *b, const char *driver, struct pci_bdf bdf, const atomic_bool *cancel)
 {
 	struct bus_drv *drv = drv_find(b, driver);
 	struct bus_dev *dev = drv ? dev_find(b, bdf) : NULL;
 	bool match;
-	int rc = -ENODEV;
+	int rc;
 
 	if (!dev)
 		return -ENODEV;
-	pthread_mutex_lock(&dev->lock);
-	pthread_mutex_lock(&b->lock);
-	match = !dev->gone && drv_matches(drv, dev);
-	pthread_mutex_unlock(&b->lock);
-	if (match)
-		rc = dev_bind(b, dev, drv);
-	pthread_mutex_unlock(&dev->lock);
+	rc = dev_lock(dev, cancel);
+	if (!rc) {
+		pthread_mutex_lock(&b->lock);
+		match = !dev->gone && drv_matches(drv, dev);
+		pthread_mutex_unlock(&b->lock);
+		rc = match ? dev_bind(b, dev, drv) : -ENODEV;
+		dev_unlock(dev);
+	}
 	dev_put(b, dev);
 	return rc;
 }
@@ -209,32 +210,36 @@ int bus_unbind(struct bus *b, const char *driver, struct pci_bdf bdf, const atom
 {
 	struct bus_dev *dev = dev_find(b, bdf);
 	struct bus_drv *drv;
-	int rc = -ENODEV;
+	int rc;
 
 	if (!dev)
 		return -ENODEV;
-	pthread_mutex_lock(&dev->lock);
-	drv = bound_to(b, dev);
-	if (drv && (!driver || !strcmp(driver, drv->d->name)))
-		rc = dev_unbind(b, dev, cancel);
-	pthread_mutex_unlock(&dev->lock);
+	rc = dev_lock(dev, cancel);
+	if (!rc) {
+		drv = bound_to(b, dev);
+		rc = drv && (!driver || !strcmp(driver, drv->d->name)) ? dev_unbind(b, dev, cancel)
+								       : -ENODEV;
+		dev_unlock(dev);
+	}
 	dev_put(b, dev);
 	return rc;
 }
 
 /* Source: drivers_probe_store(), bus_rescan_devices_helper(). */
-int bus_probe(struct bus *b, struct pci_bdf bdf)
+int bus_probe(struct bus *b, struct pci_bdf bdf, const atomic_bool *cancel)
 {
 	struct bus_dev *dev = dev_find(b, bdf);
 	int rc;
 
 	if (!dev)
 		return -ENODEV;
-	pthread_mutex_lock(&dev->lock);
-	rc = dev_probe(b, dev);
-	pthread_mutex_unlock(&dev->lock);
+	rc = dev_lock(dev, cancel);
+	if (!rc) {
+		rc = dev_probe(b, dev) < 0 ? -EINVAL : 0;
+		dev_unlock(dev);
+	}
 	dev_put(b, dev);
-	return rc < 0 ? -EINVAL : 0;
+	return rc;
 }
 
 /* ------------------------------------------------------------------ driver_override */
@@ -285,24 +290,27 @@ int bus_override_get(struct bus *b, struct pcif *f, char **name)
 /* ------------------------------------------------------------------ identifiers */
 
 /* Probes whatever is unbound, for a driver that matches more than before. */
-static int probe_all(struct bus *b)
+static int probe_all(struct bus *b, const atomic_bool *cancel)
 {
 	struct bus_dev **list;
 	int rc = devs_list(b, &list);
 
 	if (rc)
 		return rc;
-	for (unsigned i = 0; list[i]; i++) {
-		pthread_mutex_lock(&list[i]->lock);
+	for (unsigned i = 0; list[i] && !rc; i++) {
+		rc = dev_lock(list[i], cancel);
+		if (rc)
+			break;
 		(void)dev_probe(b, list[i]);
-		pthread_mutex_unlock(&list[i]->lock);
+		dev_unlock(list[i]);
 	}
 	devs_list_free(b, list);
-	return 0;
+	return rc;
 }
 
 /* Source: new_id_store(), pci_add_dynid(). */
-int bus_new_id(struct bus *b, const char *driver, const struct bus_id *id, bool force)
+int bus_new_id(struct bus *b, const char *driver, const struct bus_id *id, bool force,
+	       const atomic_bool *cancel)
 {
 	struct bus_drv *drv = drv_find(b, driver);
 	int rc = 0;
@@ -317,7 +325,7 @@ int bus_new_id(struct bus *b, const char *driver, const struct bus_id *id, bool 
 	if (!rc)
 		drv->ids[drv->n_ids++] = *id;
 	pthread_mutex_unlock(&b->lock);
-	return rc ? rc : probe_all(b);
+	return rc ? rc : probe_all(b, cancel);
 }
 
 /* Source: remove_id_store(). */

@@ -45,6 +45,7 @@ int member_join(struct bus *b, struct bus_dev *dev)
 		g = fresh;
 		fresh = NULL;
 		g->number = number;
+		g->id = ++b->last_id;
 		g->next = b->groups;
 		b->groups = g;
 	}

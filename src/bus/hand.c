@@ -99,7 +99,7 @@ static void hands_undo(struct bus *b, struct hands *h)
 		if (!rc)
 			rc = bus_override_set(b, hand->dev->f, hand->override);
 		if (!rc && hand->before && now != hand->before)
-			rc = bus_bind(b, hand->before->name, bdf);
+			rc = bus_bind(b, hand->before->name, bdf, &at_once);
 		if (rc)
 			log_warn("%s: not back with %s: %s", pcif_name(hand->dev->f),
 				 hand->before ? hand->before->name : "no driver", strerror(-rc));
@@ -127,7 +127,9 @@ static int hand_over(struct bus *b, struct hand *hand, const char *driver,
 				  hand->before->name, strerror(-rc));
 	rc = bus_override_set(b, hand->dev->f, driver);
 	if (!rc)
-		rc = driver ? bus_bind(b, driver, bdf) : bus_probe(b, bdf);
+		rc = driver ? bus_bind(b, driver, bdf, cancel) : bus_probe(b, bdf, cancel);
+	if (rc == -EINTR)
+		return pcif_error(err, rc, "%s: given up while somebody else changes it", name);
 	if (rc == -EBUSY)
 		return pcif_error(err, rc,
 				  "%s: %s cannot take it while a client has the group; end the "

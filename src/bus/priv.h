@@ -3,10 +3,12 @@
  * What the files of bus share.
  *
  * Locks, outermost first:
- *   bus_dev.lock  one function: its driver's probe and remove run under it. Of two functions, the
- * one that is nearer to the root first. bus.attach    who is in a group and where the group's
- * functions are attached; waits for DMA bus.lock      everything else that is named below; short,
- * nothing is called under it
+ *   bus_dev.lock  one function: its driver's probe and remove run under it, so it may be held while
+ *                 a client is waited for. Of two functions, the one that is nearer to the root
+ *                 first.
+ *   bus.attach    who is in a group and where the group's functions are attached; waits for DMA
+ *   bus.lock      everything else that is named below; short, only the tree's lock is taken under
+ *                 it
  */
 #ifndef UVFIO_BUS_PRIV_H
 #define UVFIO_BUS_PRIV_H
@@ -30,6 +32,7 @@ struct bus_drv {
 struct bus_group {
 	struct bus_group *next;
 	unsigned number;
+	uint64_t id;		   /* no other group of this bus ever had it */
 	struct bus_dev *members;   /* under bus.attach */
 	unsigned users;		   /* functions whose host driver does DMA */
 	void *owner;		   /* who claimed it, or NULL */
@@ -43,10 +46,13 @@ struct bus_dev {
 	struct pcif *f;		    /* a reference */
 	struct bus_group *group;    /* changes under bus.attach and bus.lock */
 	struct bus_dev *group_next; /* under bus.attach */
+	uint64_t id;		    /* no other function of this bus ever had it */
 	pthread_mutex_t lock;
 	/* Under bus.lock. */
 	unsigned refs;
 	bool gone;
+	unsigned resets_off; /* methods that a client excluded */
+	uint32_t notes[BUS_NOTES];
 	bool uses_group; /* counted in group->users */
 	struct bus_drv *drv;
 	char *override;
@@ -62,6 +68,7 @@ struct bus {
 	/* Under @lock. */
 	struct bus_dev *devs; /* in order of address */
 	struct bus_group *groups;
+	uint64_t last_id;
 	bool autoprobe;
 };
 
@@ -77,10 +84,14 @@ void dev_put(struct bus *b, struct bus_dev *dev);
 /* Every function that is there, with references; ends with NULL. */
 int devs_list(struct bus *b, struct bus_dev ***list);
 void devs_list_free(struct bus *b, struct bus_dev **list);
-/* The host learns of @f. 0, -EEXIST, -ENOMEM. */
+/* -EINTR: *@cancel became true first. NULL: waits as long as it takes. */
+int dev_lock(struct bus_dev *dev, const atomic_bool *cancel);
+void dev_unlock(struct bus_dev *dev);
+/* The host learns of @f. 0, -EEXIST, -ENODEV: it is not in the tree any more, -ENOMEM. */
 int dev_add(struct bus *b, struct pcif *f, struct bus_dev **dev);
-/* Unbinds it and forgets it. With dev->lock. */
-int dev_remove(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel);
+/* Unbinds it and forgets it; @unplug: takes it out of the tree in the same moment. With dev->lock.
+ */
+int dev_remove(struct bus *b, struct bus_dev *dev, bool unplug, const atomic_bool *cancel);
 
 /* driver.c; all with dev->lock */
 /* The driver for @dev binds, if there is one: 1; 0 there is none, or @dev has one; probe's errno.

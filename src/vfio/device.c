@@ -96,7 +96,7 @@ static int vdev_enable(struct vdev *d)
 	d->open_state = malloc(PCIF_CONFIG_SIZE);
 	if (!d->open_state)
 		return -ENOMEM;
-	vdev_save_config(d, d->open_state);
+	bus_config_save(d->f, d->open_state);
 	d->intx_virtual_off = false;
 	ret = vconfig_init(d);
 	if (ret) {
@@ -125,7 +125,7 @@ static void vdev_disable(struct vdev *d)
 		vdev_reset(d);
 	else
 		d->needs_reset = true;
-	vdev_restore_config(d, d->open_state);
+	bus_config_restore(d->f, d->open_state);
 	free(d->open_state);
 	d->open_state = NULL;
 	vconfig_fini(&d->cfg);

@@ -8,119 +8,12 @@
 
 #include "vfio/priv.h"
 
-/* ------------------------------------------------------------------ saved state */
-
-void vdev_save_config(struct vdev *d, uint8_t *out)
-{
-	unsigned size = pcif_config_size(d->f);
-
-	for (unsigned at = 0; at < size; at += 4) {
-		uint32_t v = htole32(pcif_config_read(d->f, at, 4));
-
-		memcpy(out + at, &v, 4);
-	}
-}
-
-static void put_back(struct vdev *d, const uint8_t *saved, unsigned at, unsigned n)
-{
-	uint32_t v = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		v |= (uint32_t)saved[at + i] << (8 * i);
-	pcif_config_write(d->f, at, n, v);
-}
-
-static void restore_cap(struct vdev *d, const uint8_t *saved, unsigned cap,
-			const struct config_field *f, unsigned n)
-{
-	for (unsigned i = 0; cap && i < n; i++)
-		put_back(d, saved, cap + f[i].offset, f[i].size);
-}
-
-void vdev_restore_config(struct vdev *d, const uint8_t *saved)
-{
-	static const struct config_field header[] = {
-		{ PCI_CACHE_LINE_SIZE, 1 }, { PCI_LATENCY_TIMER, 1 },  { PCI_BASE_ADDRESS_0, 4 },
-		{ PCI_BASE_ADDRESS_1, 4 },  { PCI_BASE_ADDRESS_2, 4 }, { PCI_BASE_ADDRESS_3, 4 },
-		{ PCI_BASE_ADDRESS_4, 4 },  { PCI_BASE_ADDRESS_5, 4 }, { PCI_ROM_ADDRESS, 4 },
-		{ PCI_INTERRUPT_LINE, 1 },
-	};
-	static const struct config_field exp[] = {
-		{ PCI_EXP_DEVCTL, 2 },
-		{ PCI_EXP_LNKCTL, 2 },
-		{ PCI_EXP_DEVCTL2, 2 },
-		{ PCI_EXP_LNKCTL2, 2 },
-	};
-	static const struct config_field aer[] = {
-		{ PCI_ERR_UNCOR_MASK, 4 },
-		{ PCI_ERR_UNCOR_SEVER, 4 },
-		{ PCI_ERR_COR_MASK, 4 },
-		{ PCI_ERR_CAP, 4 },
-	};
-	static const struct config_field acs[] = { { PCI_ACS_CTRL, 2 } };
-	unsigned msi = pcif_find_cap(d->f, PCI_CAP_ID_MSI);
-
-	for (size_t i = 0; i < ARRAY_SIZE(header); i++)
-		put_back(d, saved, header[i].offset, header[i].size);
-	restore_cap(d, saved, pcif_find_cap(d->f, PCI_CAP_ID_EXP), exp, ARRAY_SIZE(exp));
-	if (pcif_config_size(d->f) > PCI_CFG_SPACE_SIZE) {
-		restore_cap(d, saved, pcif_find_ext_cap(d->f, PCI_EXT_CAP_ID_ERR), aer,
-			    ARRAY_SIZE(aer));
-		restore_cap(d, saved, pcif_find_ext_cap(d->f, PCI_EXT_CAP_ID_ACS), acs,
-			    ARRAY_SIZE(acs));
-	}
-	if (msi) {
-		bool wide = saved[msi + PCI_MSI_FLAGS] & PCI_MSI_FLAGS_64BIT;
-
-		put_back(d, saved, msi + PCI_MSI_FLAGS, 2);
-		if (saved[msi + PCI_MSI_FLAGS + 1] & PCI_MSI_FLAGS_MASKBIT >> 8)
-			put_back(d, saved, msi + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32), 4);
-	}
-	/* Last: with the bus master bit the device may start to work. */
-	put_back(d, saved, PCI_COMMAND, 2);
-}
-
 /* ------------------------------------------------------------------ function reset */
 
-struct alone {
-	const struct pcif *f;
-	bool alone;
-};
-
-static void look_at_neighbour(void *data, struct pcif *f)
-{
-	struct alone *a = data;
-	struct pci_bdf me = pcif_bdf(a->f), b = pcif_bdf(f);
-
-	if (f != a->f && b.domain == me.domain && b.bus == me.bus)
-		a->alone = false;
-}
-
-static bool alone_on_bus(const struct vdev *d)
-{
-	struct alone a = { .f = d->f, .alone = true };
-
-	if (!pcif_parent(d->f))
-		return false;
-	pcim_for_each(bus_pci(d->v->bus), look_at_neighbour, &a);
-	return a.alone;
-}
-
-/* Is there a method that would work? Source: pci_init_reset_methods() and the methods. */
+/* Is there a method that would work? Source: pci_try_reset_function(). */
 bool vdev_can_reset(const struct vdev *d)
 {
-	unsigned exp = pcif_find_cap(d->f, PCI_CAP_ID_EXP);
-	unsigned af = pcif_find_cap(d->f, PCI_CAP_ID_AF);
-	unsigned pm = pcif_find_cap(d->f, PCI_CAP_ID_PM);
-	const uint8_t need = PCI_AF_CAP_FLR | PCI_AF_CAP_TP;
-
-	if (exp && pcif_config_read(d->f, exp + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR)
-		return true;
-	if (af && (pcif_config_read(d->f, af + PCI_AF_CAP, 1) & need) == need)
-		return true;
-	if (pm && !(pcif_config_read(d->f, pm + PCI_PM_CTRL, 2) & PCI_PM_CTRL_NO_SOFT_RESET))
-		return true;
-	return alone_on_bus(d);
+	return bus_resets(d->v->bus, d->f);
 }
 
 void vdev_reset(struct vdev *d)
@@ -128,12 +21,12 @@ void vdev_reset(struct vdev *d)
 	uint8_t saved[PCIF_CONFIG_SIZE];
 
 	vdev_set_power(d, 0);
-	vdev_save_config(d, saved);
+	bus_config_save(d->f, saved);
 	/* What the device raises from here on it keeps pending until bus mastering is back on. */
 	irq_park(d);
 	pcif_reset(d->f);
 	irq_unpark(d);
-	vdev_restore_config(d, saved);
+	bus_config_restore(d->f, saved);
 }
 
 /* Source: vfio_pci_ioctl_reset(). */
@@ -175,12 +68,12 @@ void vdev_set_power(struct vdev *d, unsigned state)
 		return;
 	lost = now == 3 && !(ctrl & PCI_PM_CTRL_NO_SOFT_RESET);
 	if (lost)
-		vdev_save_config(d, saved);
+		bus_config_save(d->f, saved);
 	irq_park(d);
 	pcif_config_write(d->f, pm + PCI_PM_CTRL, 2, (ctrl & ~PCI_PM_CTRL_STATE_MASK) | state);
 	irq_unpark(d);
 	if (lost)
-		vdev_restore_config(d, saved);
+		bus_config_restore(d->f, saved);
 }
 
 /* ------------------------------------------------------------------ hot reset */

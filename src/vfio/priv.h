@@ -253,9 +253,6 @@ bool vdev_can_reset(const struct vdev *d);
 void vdev_reset(struct vdev *d);
 /* After a close: resets the bus if a function of it needs that and nobody has one open. */
 void vdev_reset_set(struct vdev *d);
-/* Reads configuration space as hardware has it / writes back what a reset loses. */
-void vdev_save_config(struct vdev *d, uint8_t *out);
-void vdev_restore_config(struct vdev *d, const uint8_t *saved);
 void vdev_set_power(struct vdev *d, unsigned state);
 
 /* device_config.c, with vdev.lock */

@@ -31,9 +31,9 @@ static void binding(void **state)
 	uint64_t seen = bus_generation(x->bus);
 
 	assert_string_equal(driver_name(x, x->full), "vfio-pci");
-	assert_int_equal(bus_bind(x->bus, "vfio-pci", bdf_of(FULL)), -EBUSY);
-	assert_int_equal(bus_bind(x->bus, "no-such", bdf_of(FULL)), -ENODEV);
-	assert_int_equal(bus_bind(x->bus, "vfio-pci", bdf_of("0000:01:00.0")), -ENODEV);
+	assert_int_equal(bus_bind(x->bus, "vfio-pci", bdf_of(FULL), NULL), -EBUSY);
+	assert_int_equal(bus_bind(x->bus, "no-such", bdf_of(FULL), NULL), -ENODEV);
+	assert_int_equal(bus_bind(x->bus, "vfio-pci", bdf_of("0000:01:00.0"), NULL), -ENODEV);
 	assert_int_equal(bus_unbind(x->bus, "pci-stub", bdf_of(FULL), NULL), -ENODEV);
 	assert_int_equal(bus_generation(x->bus), seen);
 	assert_int_equal(bus_unbind(x->bus, "vfio-pci", bdf_of(FULL), NULL), 0);
@@ -41,17 +41,18 @@ static void binding(void **state)
 	assert_string_equal(driver_name(x, x->full), "");
 	assert_int_equal(bus_unbind(x->bus, NULL, bdf_of(FULL), NULL), -ENODEV);
 	/* The override names vfio-pci: nobody else matches. */
-	assert_int_equal(bus_bind(x->bus, "pci-stub", bdf_of(FULL)), -ENODEV);
+	assert_int_equal(bus_bind(x->bus, "pci-stub", bdf_of(FULL), NULL), -ENODEV);
 	assert_int_equal(bus_override_set(x->bus, x->full, "pci-stub"), 0);
-	assert_int_equal(bus_bind(x->bus, "vfio-pci", bdf_of(FULL)), -ENODEV);
-	assert_int_equal(bus_probe(x->bus, bdf_of(FULL)), 0);
+	assert_int_equal(bus_bind(x->bus, "vfio-pci", bdf_of(FULL), NULL), -ENODEV);
+	assert_int_equal(bus_probe(x->bus, bdf_of(FULL), NULL), 0);
 	assert_string_equal(driver_name(x, x->full), "pci-stub");
-	assert_int_equal(bus_probe(x->bus, bdf_of("0000:01:00.0")), -ENODEV);
+	assert_int_equal(bus_probe(x->bus, bdf_of("0000:01:00.0"), NULL), -ENODEV);
 	/* Bridges are not for vfio-pci (C3). */
 	assert_int_equal(bus_unbind(x->bus, "pcieport", pcif_bdf(pcif_parent(x->full)), NULL), 0);
 	assert_int_equal(bus_override_set(x->bus, pcif_parent(x->full), "vfio-pci"), 0);
-	assert_int_equal(bus_bind(x->bus, "vfio-pci", pcif_bdf(pcif_parent(x->full))), -EINVAL);
-	assert_int_equal(bus_probe(x->bus, pcif_bdf(pcif_parent(x->full))), -EINVAL);
+	assert_int_equal(bus_bind(x->bus, "vfio-pci", pcif_bdf(pcif_parent(x->full)), NULL),
+			 -EINVAL);
+	assert_int_equal(bus_probe(x->bus, pcif_bdf(pcif_parent(x->full)), NULL), -EINVAL);
 }
 
 static void identifiers(void **state)
@@ -61,17 +62,17 @@ static void identifiers(void **state)
 	struct bus_id id = { d->vendor, d->device, BUS_ANY, BUS_ANY, 0, 0 };
 	struct bus_id nvme = { 0x1111, 0x2222, BUS_ANY, BUS_ANY, 0x010802, 0 };
 
-	assert_int_equal(bus_new_id(x->bus, "no-such", &id, false), -ENODEV);
-	assert_int_equal(bus_new_id(x->bus, "nvme", &nvme, false), -EEXIST);
-	assert_int_equal(bus_new_id(x->bus, "nvme", &nvme, true), 0);
+	assert_int_equal(bus_new_id(x->bus, "no-such", &id, false, NULL), -ENODEV);
+	assert_int_equal(bus_new_id(x->bus, "nvme", &nvme, false, NULL), -EEXIST);
+	assert_int_equal(bus_new_id(x->bus, "nvme", &nvme, true, NULL), 0);
 	assert_int_equal(bus_override_set(x->bus, x->plain, ""), 0);
 	assert_int_equal(bus_unbind(x->bus, NULL, bdf_of(PLAIN), NULL), 0);
-	assert_int_equal(bus_probe(x->bus, bdf_of(PLAIN)), 0);
+	assert_int_equal(bus_probe(x->bus, bdf_of(PLAIN), NULL), 0);
 	assert_string_equal(driver_name(x, x->plain), "");
 	/* Binds what is unbound and matches now. */
-	assert_int_equal(bus_new_id(x->bus, "vfio-pci", &id, false), 0);
+	assert_int_equal(bus_new_id(x->bus, "vfio-pci", &id, false, NULL), 0);
 	assert_string_equal(driver_name(x, x->plain), "vfio-pci");
-	assert_int_equal(bus_new_id(x->bus, "vfio-pci", &id, false), -EEXIST);
+	assert_int_equal(bus_new_id(x->bus, "vfio-pci", &id, false, NULL), -EEXIST);
 	assert_int_equal(bus_remove_id(x->bus, "vfio-pci", &id), 0);
 	assert_int_equal(bus_remove_id(x->bus, "vfio-pci", &id), -ENODEV);
 	assert_string_equal(driver_name(x, x->plain), "vfio-pci");
@@ -104,7 +105,7 @@ static void viability(void **state)
 	assert_int_equal(group_status(group), VFIO_GROUP_FLAGS_VIABLE);
 	assert_int_equal(
 		bus_override_set(x->bus, pcim_find(x->pci, bdf_of(PLAIN2)), "uio_pci_generic"), 0);
-	assert_int_equal(bus_probe(x->bus, bdf_of(PLAIN2)), 0);
+	assert_int_equal(bus_probe(x->bus, bdf_of(PLAIN2), NULL), 0);
 	assert_int_equal(group_status(group), 0);
 	assert_int_equal(set_container(x, group, container), -EPERM);
 	f = bus_group_spoiler(x->bus, number, &spoiler);
@@ -117,10 +118,10 @@ static void viability(void **state)
 	assert_int_equal(group_status(group), 3);
 	/* Now it is the client's: a driver of the host's is refused, one that does no DMA is not.
 	 */
-	assert_int_equal(bus_bind(x->bus, "uio_pci_generic", bdf_of(PLAIN2)), -EBUSY);
+	assert_int_equal(bus_bind(x->bus, "uio_pci_generic", bdf_of(PLAIN2), NULL), -EBUSY);
 	assert_int_equal(bus_override_set(x->bus, pcim_find(x->pci, bdf_of(PLAIN2)), "pci-stub"),
 			 0);
-	assert_int_equal(bus_bind(x->bus, "pci-stub", bdf_of(PLAIN2)), 0);
+	assert_int_equal(bus_bind(x->bus, "pci-stub", bdf_of(PLAIN2), NULL), 0);
 	vfio_obj_put(group);
 	vfio_obj_put(container);
 	assert_true(bus_group_viable(x->bus, number));
@@ -141,7 +142,7 @@ static void group_without_functions(void **state)
 	assert_int_equal((int)group_status(group), -ENODEV);
 	assert_int_equal(set_container(x, group, container), -ENODEV);
 	assert_int_equal(vfio_open_group(x->v, number, &again), -ENODEV);
-	assert_int_equal(bus_probe(x->bus, bdf_of(FULL)), 0);
+	assert_int_equal(bus_probe(x->bus, bdf_of(FULL), NULL), 0);
 	assert_int_equal(vfio_open_group(x->v, number, &again), 0);
 	assert_int_equal(set_container(x, again, container), 0);
 	assert_int_equal((int)group_status(group), -ENODEV);
@@ -264,8 +265,8 @@ static void removal(void **state)
 	assert_int_equal(bus_remove(x->bus, full, NULL), -ENODEV);
 	assert_int_equal(bus_override_set(x->bus, full, "x"), -ENODEV);
 	assert_false(vfio_group_present(x->v, 0) && vfio_group_present(x->v, 1));
-	assert_int_equal(bus_rescan(x->bus), 2);
-	assert_int_equal(bus_rescan(x->bus), 0);
+	assert_int_equal(bus_rescan(x->bus, NULL), 2);
+	assert_int_equal(bus_rescan(x->bus, NULL), 0);
 	assert_true(pcif_present(full));
 	/* What had been written to the old one is gone with it: its host driver takes it. */
 	assert_string_equal(driver_name(x, full), "nvme");
@@ -274,15 +275,152 @@ static void removal(void **state)
 	pcif_put(full);
 }
 
+/* A picture of all; who comes again has another id. */
+static void listing(void **state)
+{
+	struct fixture *x = *state;
+	struct bus_list list, later;
+	uint64_t id = 0, group_id = 0;
+
+	assert_int_equal(bus_list(x->bus, &list), 0);
+	assert_int_equal(list.generation, bus_generation(x->bus));
+	assert_int_equal(list.n, pcim_count(x->pci));
+	for (unsigned i = 0; i < list.n; i++) {
+		assert_ptr_equal(list.entry[i].f, pcim_function(x->pci, i));
+		assert_ptr_equal(list.entry[i].driver, bus_driver_of(x->bus, list.entry[i].f));
+		assert_int_equal(list.entry[i].group, pcif_group(list.entry[i].f));
+		if (list.entry[i].f == x->full) {
+			id = list.entry[i].id;
+			group_id = list.entry[i].group_id;
+		}
+	}
+	assert_int_equal(bus_remove(x->bus, x->full, NULL), 0);
+	assert_int_equal(bus_list(x->bus, &later), 0);
+	assert_int_equal(later.n, list.n - 1);
+	bus_list_free(&later);
+	assert_int_equal(bus_rescan(x->bus, NULL), 1);
+	assert_int_equal(bus_list(x->bus, &later), 0);
+	assert_int_equal(later.n, list.n);
+	for (unsigned i = 0; i < later.n; i++) {
+		if (later.entry[i].f != x->full)
+			continue;
+		assert_int_not_equal(later.entry[i].id, id);
+		assert_int_not_equal(later.entry[i].group_id, group_id);
+		assert_int_equal(later.entry[i].group, list.entry[i].group);
+	}
+	bus_list_free(&later);
+	bus_list_free(&list);
+	bus_list_free(&list);
+}
+
+/* What waits for an unbind that waits for a client can be given up. */
+static void waiting_for_others(void **state)
+{
+	struct fixture *x = *state;
+	struct bus_id id = { 0x8086, 0xffff, BUS_ANY, BUS_ANY, 0, 0 };
+	struct unbinder u = { .x = x };
+	atomic_bool now = true;
+	pthread_t thread;
+
+	open_device(x, FULL);
+	assert_int_equal(pthread_create(&thread, NULL, unbind_main, &u), 0);
+	while (bus_bind(x->bus, "vfio-pci", bdf_of(FULL), &now) == -EBUSY)
+		usleep(1000);
+	assert_int_equal(bus_bind(x->bus, "vfio-pci", bdf_of(FULL), &now), -EINTR);
+	assert_int_equal(bus_unbind(x->bus, NULL, bdf_of(FULL), &now), -EINTR);
+	assert_int_equal(bus_probe(x->bus, bdf_of(FULL), &now), -EINTR);
+	assert_int_equal(bus_reset(x->bus, x->full, &now), -EINTR);
+	assert_int_equal(bus_remove(x->bus, x->full, &now), -EINTR);
+	assert_int_equal(bus_new_id(x->bus, "vfio-pci", &id, false, &now), -EINTR);
+	assert_int_equal(bus_rescan(x->bus, &now), 0);
+	atomic_store(&u.cancel, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(u.result, -EINTR);
+	assert_string_equal(driver_name(x, x->full), "vfio-pci");
+}
+
+/* E4. */
+static void resets(void **state)
+{
+	struct fixture *x = *state;
+	unsigned all = BIT(BUS_RESET_FLR) | BIT(BUS_RESET_PM) | BIT(BUS_RESET_BUS);
+	uint64_t before = pcif_reset_count(x->full);
+	struct pcif *port = pcif_parent(x->full);
+	unsigned pm = pcif_find_cap(x->full, PCI_CAP_ID_PM);
+	uint32_t bar;
+
+	assert_int_equal(bus_resets_supported(x->bus, x->full), all);
+	assert_int_equal(bus_resets(x->bus, x->full), all);
+	/* Two on a bus: neither of them has a reset of its own. */
+	assert_int_equal(bus_resets_supported(x->bus, x->plain), 0);
+	assert_int_equal(bus_reset(x->bus, x->plain, NULL), -ENOTTY);
+	assert_int_equal(bus_resets_supported(x->bus, port), 0);
+
+	pcif_config_write(x->full, PCI_BASE_ADDRESS_0, 4, 0xe0004000);
+	bar = pcif_config_read(x->full, PCI_BASE_ADDRESS_0, 4);
+	pcif_config_write(x->full, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	pcif_config_write(x->full, pm + PCI_PM_CTRL, 2, 3);
+	assert_int_equal(bus_reset(x->bus, x->full, NULL), 0);
+	assert_true(pcif_reset_count(x->full) > before);
+	assert_int_equal(pcif_config_read(x->full, PCI_BASE_ADDRESS_0, 4), bar);
+	assert_int_equal(pcif_config_read(x->full, PCI_COMMAND, 2), PCI_COMMAND_MEMORY);
+	assert_int_equal(pcif_config_read(x->full, pm + PCI_PM_CTRL, 2) & 3, 0);
+
+	assert_int_equal(bus_resets_choose(x->bus, x->full, BIT(BUS_RESET_BUS)), 0);
+	assert_int_equal(bus_resets(x->bus, x->full), BIT(BUS_RESET_BUS));
+	assert_int_equal(bus_resets_choose(x->bus, x->full, 0), 0);
+	assert_int_equal(bus_reset(x->bus, x->full, NULL), -ENOTTY);
+	/* Whoever finds it again finds it as new. */
+	assert_int_equal(bus_remove(x->bus, x->full, NULL), 0);
+	assert_int_equal(bus_resets_choose(x->bus, x->full, all), -ENODEV);
+	assert_int_equal(bus_rescan(x->bus, NULL), 1);
+	assert_int_equal(bus_resets(x->bus, x->full), all);
+}
+
+/* VFIO offers no reset where the host has none to try. */
+static void no_reset_for_clients(void **state)
+{
+	struct fixture *x = *state;
+
+	assert_int_equal(bus_resets_choose(x->bus, x->full, 0), 0);
+	open_device(x, FULL);
+	assert_int_equal(call_value(x, x->dev, VFIO_DEVICE_RESET, 0), -EINVAL);
+}
+
+static void notes(void **state)
+{
+	struct fixture *x = *state;
+	uint32_t value = 7;
+
+	assert_int_equal(bus_note_get(x->bus, x->full, BUS_NOTE_NO_D3COLD, &value), 0);
+	assert_int_equal(value, 0);
+	assert_int_equal(bus_note_set(x->bus, x->full, BUS_NOTE_NO_D3COLD, 1), 0);
+	assert_int_equal(bus_note_get(x->bus, x->full, BUS_NOTE_NO_D3COLD, &value), 0);
+	assert_int_equal(value, 1);
+	assert_int_equal(bus_note_get(x->bus, x->full, BUS_NOTE_BROKEN_PARITY, &value), 0);
+	assert_int_equal(value, 0);
+	assert_int_equal(bus_remove(x->bus, x->full, NULL), 0);
+	assert_int_equal(bus_note_get(x->bus, x->full, BUS_NOTE_NO_D3COLD, &value), -ENODEV);
+	assert_int_equal(bus_note_set(x->bus, x->full, BUS_NOTE_NO_D3COLD, 1), -ENODEV);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(binding),	     TEST(identifiers),
-		TEST(viability),     TEST(group_without_functions),
-		TEST(unbind_in_use), TEST(whole_groups),
+		TEST(binding),
+		TEST(identifiers),
+		TEST(viability),
+		TEST(group_without_functions),
+		TEST(unbind_in_use),
+		TEST(whole_groups),
 		TEST(removal),
+		TEST(listing),
+		TEST(waiting_for_others),
+		TEST(resets),
+		TEST(no_reset_for_clients),
+		TEST(notes),
 	};
 
 	return cmocka_run_group_tests_name("bus", tests, NULL, NULL);
