@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A guest's test device told to reach what is not mapped, and what the host sees of it all."""
+"""A guest's devices told to reach what is not mapped, and what the host sees of it all."""
 
 import os
 import sys
@@ -19,6 +19,14 @@ dmatool $t own 1
 """ + "".join(f"dmatool $t rogue {at:#x} {size} | sed 's/@@rogue/@@{name}/'\n"
               for name, (at, size) in PLACES.items()) + """
 dmatool $t own 4096 | sed 's/@@own/@@still/'
+v=$(nvme_bdf)
+nvme_wait >/dev/null
+echo $v > /sys/bus/pci/drivers/nvme/unbind
+nvmetool $v own | sed 's/@@/@@nvme-/'
+nvmetool $v rogue 0x5000000000 | sed 's/@@/@@nvme-/'
+nvmetool $v own | sed 's/@@/@@nvme-still-/'
+echo $v > /sys/bus/pci/drivers/nvme/bind
+d=$(nvme_wait) && guestio stamp $d 65536 65536 1
 say told 0
 read go
 """
@@ -39,8 +47,9 @@ def watch(tap, place):
 
 
 def body(tap, args, place):
-    helpers = [os.path.join(args.helpers, name) for name in ("guestio", "dmatool")]
-    g = Guest(SCRIPT, place, devices=[f"testdev,bdf={BDF}"], passthrough=(BDF,), helpers=helpers,
+    helpers = [os.path.join(args.helpers, name) for name in ("guestio", "dmatool", "nvmetool")]
+    g = Guest(SCRIPT, place, devices=[f"testdev,bdf={BDF}", f"nvme,mem=64M,bdf={NVME}"],
+              passthrough=(BDF, NVME), helpers=helpers,
               shared_memory=not args.anonymous_memory, timeout=120)
     g.start()
     try:
@@ -53,6 +62,16 @@ def body(tap, args, place):
                 said = g.results.get(f"{name}-{way}", "nothing said")
                 tap.ok(said.startswith("status 2 count 0"), f"{way} {name} moves no byte", said)
         tap.ok(g.results.get("still", "").startswith("ok"), "the device works on")
+        for part in ("nvme-own", "nvme-still-own", "stamp"):
+            tap.ok(g.results.get(part, "").startswith("ok"), f"{part}: memory of the guest's own",
+                   g.results.get(part, "nothing said"))
+        for way in ("write", "read"):
+            said = g.results.get(f"nvme-rogue-{way}", "nothing said")
+            tap.ok(said.startswith("status 0x4 "), f"nvme {way}: a data transfer error", said)
+        faults = place.faults(NVME)
+        tap.equal(sorted((f["access"], f["iova"], f["reason"]) for f in faults),
+                  [("read", "0x5000000000", "not-mapped"), ("write", "0x5000000000", "not-mapped")],
+                  "each of the two is an event")
         watch(tap, place)
         g.send("go")
         tap.equal(g.finish(), 0, "uvfio run ends with QEMU's status 0")
