@@ -318,6 +318,124 @@ static void fatal(void **state)
 	client_free(cl);
 }
 
+/* Each page size: what is aligned to smaller ones is not aligned; lists have more entries. */
+static void page_sizes(void **state)
+{
+	struct client *cl = open_client("mem=8M", true);
+
+	for (unsigned mps = 0; mps < 5; mps++) {
+		uint64_t page = KIB(4) << mps, prp2 = DATA + MIB(1) + (mps ? page / 2 : 8);
+		struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_IDENTIFY,
+					 .prp1 = le64_make(DATA + page - 2048),
+					 .prp2 = le64_make(prp2),
+					 .cdw10 = le32_make(1) };
+		le64 *list = client_ptr(cl, DATA);
+
+		for (unsigned id = 0; id < 2; id++) {
+			client_queue_init(cl, id, 16);
+			cl->q[id].sq = RAM_IOVA + KIB(128) * id;
+			cl->q[id].cq = RAM_IOVA + KIB(128) * id + KIB(64);
+		}
+		memset(cl->ram, 0, KIB(256));
+		client_write32(cl, NVMED_REG_AQA, 15 << 16 | 15);
+		client_write64(cl, NVMED_REG_ASQ, cl->q[0].sq);
+		client_write64(cl, NVMED_REG_ACQ, cl->q[0].cq);
+		client_write32(cl, NVMED_REG_CC, 6 << 16 | 4 << 20 | mps << 7 | NVMED_CC_EN);
+		assert_true(client_wait_csts(cl, 3, NVMED_CSTS_RDY));
+
+		assert_int_equal(client_do(cl, 0, cmd, NULL), NVMED_INVALID_PRP_OFFSET | DNR);
+		cmd.prp2 = le64_make(DATA + MIB(1));
+		assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+		/* Byte 2048 is the power of state 0. */
+		assert_int_equal(*(uint8_t *)client_ptr(cl, DATA + MIB(1)), 100);
+
+		cmd = (struct nvmed_sqe){ .opcode = NVMED_ADMIN_CREATE_CQ,
+					  .prp1 = le64_make(cl->q[1].cq + page / 2),
+					  .cdw10 = le32_make(15 << 16 | 1),
+					  .cdw11 = le32_make(1) };
+		assert_int_equal(client_do(cl, 0, cmd, NULL), NVMED_INVALID_PRP_OFFSET | DNR);
+		cmd.prp1 = le64_make(cl->q[1].cq);
+		assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+		cmd.opcode = NVMED_ADMIN_CREATE_SQ;
+		cmd.prp1 = le64_make(cl->q[1].sq);
+		cmd.cdw11 = le32_make(1 << 16 | 1);
+		assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+
+		/* 1 MiB out of every other page. */
+		for (unsigned i = 1; i < MIB(1) / page; i++) {
+			list[i - 1] = le64_make(DATA + MIB(2) + 2 * i * page);
+			memset(client_ptr(cl, DATA + MIB(2) + 2 * i * page), i, page);
+		}
+		memset(client_ptr(cl, DATA + MIB(2)), 0xdd, page);
+		cmd = rw_cmd(NVMED_IO_WRITE, 0, 2048, DATA + MIB(2), DATA);
+		assert_int_equal(client_do(cl, 1, cmd, NULL), 0);
+		for (unsigned i = 0; i < MIB(1) / page; i++) {
+			assert_int_equal(cl->c->disk->memory[i * page], i ? i & 0xff : 0xdd);
+			assert_int_equal(cl->c->disk->memory[i * page + page - 1],
+					 i ? i & 0xff : 0xdd);
+		}
+		assert_true(client_disable(cl));
+	}
+	client_free(cl);
+}
+
+/* CC: what counts when the controller is enabled, and what when a queue is made. */
+static void configuration(void **state)
+{
+	const uint32_t sizes = 6 << 16 | 4 << 20;
+	struct client *cl = open_client("mem=8M", true);
+
+	assert_true(client_enable(cl, 32));
+	/* Another page size, command set and arbitration; the ones before stay in force. */
+	client_write32(cl, NVMED_REG_CC, sizes | 4 << 7 | 1 << 4 | 1 << 11 | NVMED_CC_EN);
+	client_pump(cl);
+	assert_int_equal(client_read32(cl, NVMED_REG_CSTS), NVMED_CSTS_RDY);
+	assert_int_equal(client_create_queue(cl, 2, 8), 0);
+	/* Entry sizes count for queues that are made from then on. */
+	client_write32(cl, NVMED_REG_CC, 6 << 16 | 5 << 20 | NVMED_CC_EN);
+	assert_int_equal(client_create_queue(cl, 1, 8), NVMED_INVALID_QUEUE_SIZE | DNR);
+	client_write32(cl, NVMED_REG_CC, sizes | NVMED_CC_EN);
+	assert_int_equal(client_create_queue(cl, 1, 8), 0);
+	client_write32(cl, NVMED_REG_CC, 5 << 16 | 4 << 20 | NVMED_CC_EN);
+	assert_int_equal(client_create_queue(cl, 3, 8), NVMED_INVALID_QUEUE_SIZE | DNR);
+	client_free(cl);
+}
+
+/* CSTS: only NSSRO can be written, by writing 1 to it; it outlives resets by CC.EN. */
+static void nssro(void **state)
+{
+	for (unsigned by_mmap = 0; by_mmap < 2; by_mmap++) {
+		struct client *cl = open_client("mem=8M", true);
+
+		if (by_mmap)
+			client_map_bar(cl);
+		client_write32(cl, NVMED_REG_NSSR, NVMED_NSSR_MAGIC);
+		assert_true(client_wait_csts(cl, 31, NVMED_CSTS_NSSRO));
+		assert_true(client_enable(cl, 32));
+		assert_int_equal(client_read32(cl, NVMED_REG_CSTS),
+				 NVMED_CSTS_NSSRO | NVMED_CSTS_RDY);
+		assert_true(client_disable(cl));
+		assert_true(client_enable(cl, 32));
+		client_write32(cl, NVMED_REG_CSTS, ~NVMED_CSTS_NSSRO);
+		client_pump(cl);
+		assert_int_equal(client_read32(cl, NVMED_REG_CSTS),
+				 NVMED_CSTS_NSSRO | NVMED_CSTS_RDY);
+		client_write32(cl, NVMED_REG_CSTS, NVMED_CSTS_NSSRO);
+		client_pump(cl);
+		assert_int_equal(client_read32(cl, NVMED_REG_CSTS), NVMED_CSTS_RDY);
+		assert_int_equal(client_create_queue(cl, 1, 8), 0);
+		assert_true(client_disable(cl));
+		assert_int_equal(client_read32(cl, NVMED_REG_CSTS), 0);
+		/* A reset of the function is as power on. */
+		client_write32(cl, NVMED_REG_NSSR, NVMED_NSSR_MAGIC);
+		assert_true(client_wait_csts(cl, 31, NVMED_CSTS_NSSRO));
+		pcif_reset(cl->f);
+		pcif_config_write(cl->f, 4, 2, 6);
+		assert_int_equal(client_read32(cl, NVMED_REG_CSTS), 0);
+		client_free(cl);
+	}
+}
+
 static void shutdown(void **state)
 {
 	for (unsigned by_mmap = 0; by_mmap < 2; by_mmap++) {
@@ -478,9 +596,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(identify),    cmocka_unit_test(statuses_admin),
 		cmocka_unit_test(statuses_io), cmocka_unit_test(events),
-		cmocka_unit_test(fatal),       cmocka_unit_test(shutdown),
-		cmocka_unit_test(resets),      cmocka_unit_test(intx),
-		cmocka_unit_test(bad_options),
+		cmocka_unit_test(page_sizes),  cmocka_unit_test(configuration),
+		cmocka_unit_test(fatal),       cmocka_unit_test(nssro),
+		cmocka_unit_test(shutdown),    cmocka_unit_test(resets),
+		cmocka_unit_test(intx),	       cmocka_unit_test(bad_options),
 	};
 
 	return cmocka_run_group_tests_name("nvme", tests, NULL, NULL);

@@ -60,6 +60,14 @@ static void hook_nssr(void *state, unsigned index, uint32_t value)
 	nvmed_kick(c);
 }
 
+/* Of CSTS the host can only clear NSSRO. */
+static void hook_csts(void *state, unsigned index, uint32_t value)
+{
+	struct nvmed_ctrl *c = state;
+
+	atomic_store(&c->nssro, value & NVMED_CSTS_NSSRO);
+}
+
 static const struct pcif_reg registers[] = {
 	[NVMED_R_CAPL] = { "CAP", NVMED_REG_CAP, PCIF_REG_STATUS, .reset = CAP_LOW },
 	[NVMED_R_CAPH] = { "CAP+4", NVMED_REG_CAP + 4, PCIF_REG_STATUS, .reset = CAP_HIGH },
@@ -70,7 +78,8 @@ static const struct pcif_reg registers[] = {
 			    .read = read_intm },
 	[NVMED_R_CC] = { "CC", NVMED_REG_CC, PCIF_REG_PLAIN, .wmask = NVMED_CC_WMASK,
 			 .write = hook_cc },
-	[NVMED_R_CSTS] = { "CSTS", NVMED_REG_CSTS, PCIF_REG_STATUS },
+	[NVMED_R_CSTS] = { "CSTS", NVMED_REG_CSTS, PCIF_REG_PLAIN, .w1c = NVMED_CSTS_NSSRO,
+			   .write = hook_csts },
 	[NVMED_R_NSSR] = { "NSSR", NVMED_REG_NSSR, PCIF_REG_MAILBOX, .write = hook_nssr },
 	[NVMED_R_AQA] = { "AQA", NVMED_REG_AQA, PCIF_REG_PLAIN, .wmask = 0x0fff0fff },
 	[NVMED_R_ASQL] = { "ASQ", NVMED_REG_ASQ, PCIF_REG_PLAIN, .wmask = 0xfffff000 },
@@ -82,14 +91,14 @@ _Static_assert(ARRAY_SIZE(registers) == NVMED_R_COUNT, "a row per register");
 
 void nvmed_ctrl_publish(struct nvmed_ctrl *c)
 {
-	uint32_t csts = c->shst | c->nssro;
+	uint32_t csts = c->shst;
 
 	if (c->state == NVMED_ENABLED)
 		csts |= NVMED_CSTS_RDY;
 	if (c->state == NVMED_FAILED || c->fatal)
 		csts |= NVMED_CSTS_CFS;
 	pcif_lock(c->f);
-	pcif_regs_set(c->regs, NVMED_R_CSTS, 0, csts);
+	pcif_regs_set(c->regs, NVMED_R_CSTS, 0, csts | c->nssro);
 	pcif_unlock(c->f);
 }
 
@@ -167,7 +176,7 @@ static void drain(struct nvmed_ctrl *c)
 	nvmed_reap(c, &any);
 }
 
-static void reset_registers(struct nvmed_ctrl *c)
+static void reset_registers(struct nvmed_ctrl *c, uint32_t nssro)
 {
 	pcif_lock(c->f);
 	pcif_regs_reset(c->regs);
@@ -175,6 +184,7 @@ static void reset_registers(struct nvmed_ctrl *c)
 	atomic_store(&c->regs_noted, false);
 	atomic_store(&c->en_fell, false);
 	atomic_store(&c->nssr, false);
+	atomic_store(&c->nssro, nssro);
 	pcif_unlock(c->f);
 }
 
@@ -211,8 +221,7 @@ bool nvmed_ctrl_registers(struct nvmed_ctrl *c)
 	if (atomic_exchange(&c->nssr, false)) {
 		drain(c);
 		clear_controller(c);
-		reset_registers(c);
-		c->nssro = NVMED_CSTS_NSSRO;
+		reset_registers(c, NVMED_CSTS_NSSRO);
 		nvmed_ctrl_publish(c);
 		return true;
 	}
@@ -459,8 +468,7 @@ static void nvme_reset(void *state)
 	drain(c);
 	c->image = pcif_bar_image(c->f, 0);
 	clear_controller(c);
-	reset_registers(c);
-	c->nssro = 0;
+	reset_registers(c, 0);
 	nvmed_resume(c);
 }
 

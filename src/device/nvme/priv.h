@@ -251,7 +251,8 @@ struct nvmed_ctrl {
 	_Atomic bool nssr;
 	_Atomic uint32_t intm; /* INTMS/INTMC mask */
 	_Atomic bool intm_noted;
-	_Atomic bool vwc; /* volatile write cache enabled; read by pool threads */
+	_Atomic uint32_t nssro; /* CSTS.NSSRO; changed under the register lock */
+	_Atomic bool vwc;	/* volatile write cache enabled; read by pool threads */
 	struct nvmed_stats stats;
 
 	/* Sleeping and waking. wake_lock guards kicked and quit. */
@@ -273,7 +274,6 @@ struct nvmed_ctrl {
 	enum nvmed_state state;
 	bool fatal;
 	unsigned shst; /* CSTS field: 0, BUSY or DONE */
-	uint32_t nssro;
 	unsigned page_shift;
 	struct nvmed_sq sq[NVMED_MAX_QUEUES];
 	struct nvmed_cq cq[NVMED_MAX_QUEUES];
