@@ -196,6 +196,74 @@ static void queue_full(void **state)
 	client_free(cl);
 }
 
+/* An invalid tail: what was taken before completes, nothing is taken after; a new queue works. */
+static void stopped_queue(void **state)
+{
+	static const uint32_t bad[] = { 8, 0xffff, 0x10000003 };
+	struct nvmed_sqe read = rw_cmd(NVMED_IO_READ, 0, 1, DATA, 0);
+	struct client *cl = open_client("mem=8M", true);
+	struct nvmed_sqe cmd = { .cdw10 = le32_make(1) };
+	struct nvmed_cqe cqe;
+
+	assert_true(client_enable(cl, 32));
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(client_create_queue(cl, 1, 8), 0);
+		for (unsigned k = 0; k < 3; k++)
+			assert_int_equal(client_do(cl, 1, read, NULL), 0);
+		client_write32(cl, NVMED_DOORBELLS + 8, bad[i]);
+		client_pump(cl);
+		client_queue_cmd(cl, 1, read);
+		client_ring(cl, 1);
+		client_pump(cl);
+		assert_false(client_poll(cl, 1, &cqe));
+		client_pump(cl);
+		client_ring(cl, 1);
+		client_pump(cl);
+		assert_false(client_poll(cl, 1, &cqe));
+		cmd.opcode = NVMED_ADMIN_DELETE_SQ;
+		assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+		cmd.opcode = NVMED_ADMIN_DELETE_CQ;
+		assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+	}
+	assert_int_equal(client_create_queue(cl, 1, 8), 0);
+	assert_int_equal(client_do(cl, 1, read, NULL), 0);
+	client_free(cl);
+}
+
+/* Doorbells by mmap and trapped, in any order: the last one counts, and none is an error. */
+static void mixed_doorbells(void **state)
+{
+	struct client *cl = open_client("mem=8M", true);
+	uint32_t *bar;
+
+	client_map_bar(cl);
+	bar = cl->bar;
+	assert_true(client_enable(cl, 32));
+	assert_int_equal(client_create_queue(cl, 1, 64), 0);
+	for (unsigned round = 0; round < 200; round++) {
+		unsigned n = 1 + rng(6);
+
+		for (unsigned i = 0; i < n; i++) {
+			client_queue_cmd(cl, 1, rw_cmd(NVMED_IO_READ, i, 1, DATA, 0));
+			cl->bar = rng(2) ? bar : NULL;
+			client_ring(cl, 1);
+			if (!rng(3))
+				client_pump(cl);
+		}
+		for (unsigned i = 0; i < n; i++) {
+			struct nvmed_cqe cqe;
+
+			client_pump(cl);
+			assert_true(client_poll(cl, 1, &cqe));
+			cl->bar = rng(2) ? bar : NULL;
+			client_ack(cl, 1);
+		}
+	}
+	assert_int_equal(cl->c->n_errors, 0);
+	cl->bar = bar;
+	client_free(cl);
+}
+
 static void many_queues(void **state)
 {
 	struct client *cl = open_client("mem=8M,queues=64", false);
@@ -323,10 +391,11 @@ static void flush(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(prp_shapes),  cmocka_unit_test(io_memory),
-		cmocka_unit_test(io_file),     cmocka_unit_test(io_copied),
-		cmocka_unit_test(zeroes),      cmocka_unit_test(queue_full),
-		cmocka_unit_test(many_queues), cmocka_unit_test(delete_busy),
+		cmocka_unit_test(prp_shapes),	 cmocka_unit_test(io_memory),
+		cmocka_unit_test(io_file),	 cmocka_unit_test(io_copied),
+		cmocka_unit_test(zeroes),	 cmocka_unit_test(queue_full),
+		cmocka_unit_test(stopped_queue), cmocka_unit_test(mixed_doorbells),
+		cmocka_unit_test(many_queues),	 cmocka_unit_test(delete_busy),
 		cmocka_unit_test(flush),
 	};
 

@@ -199,6 +199,7 @@ struct nvmed_cq {
 
 struct nvmed_sq {
 	bool live;
+	bool stopped; /* by an invalid tail */
 	uint16_t id;
 	uint32_t size, head, tail;
 	uint64_t base;

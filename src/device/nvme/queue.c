@@ -158,14 +158,18 @@ void nvmed_queue_reset(struct nvmed_ctrl *c)
 void nvmed_doorbell_write(struct nvmed_ctrl *c, uint64_t offset, uint32_t value)
 {
 	uint64_t i = (offset - NVMED_DOORBELLS) / 4;
+	uint8_t *image = c->mmio == NVMED_MMIO_TRAP ? NULL : pcif_bar_image(c->f, 0);
 
 	if (i < 2 * (c->n_queues + 1)) {
+		/* In the order in which the client made them: what it stored by mmap before gives
+		 * way, what it stores after stays. */
+		if (image)
+			(void)pcif_image_store32(image + offset, value);
 		atomic_store(&c->db_note[i], value | BIT64(32));
-		atomic_store(&c->db_noted, true);
 	} else {
 		atomic_store(&c->db_invalid, true);
-		atomic_store(&c->db_noted, true);
 	}
+	atomic_store(&c->db_noted, true);
 	nvmed_kick(c);
 }
 
@@ -195,10 +199,12 @@ static void doorbell_sq(struct nvmed_ctrl *c, struct nvmed_sq *sq, uint32_t tail
 		doorbell_error(c, NVMED_EVENT_INVALID_DOORBELL);
 		return;
 	}
-	/* A tail may only move on: commands once handed over stay so. */
+	/* A tail may only move on: commands once handed over stay so. From a queue whose host has
+	 * lost count no further command is taken until it is made anew. */
 	if (tail >= sq->size ||
 	    ring_distance(sq->head, tail, sq->size) < ring_distance(sq->head, sq->tail, sq->size)) {
 		doorbell_error(c, NVMED_EVENT_INVALID_VALUE);
+		sq->stopped = true;
 		return;
 	}
 	sq->tail = tail;
@@ -237,16 +243,10 @@ static bool scan_notes(struct nvmed_ctrl *c)
 		doorbell_error(c, NVMED_EVENT_INVALID_DOORBELL);
 	for (unsigned i = 0; i < 2 * (c->n_queues + 1); i++) {
 		uint64_t note = atomic_exchange(&c->db_note[i], 0);
-		bool done = false;
 
 		if (!note)
 			continue;
-		/* Keep the image in step, unless a store by mmap came after this write. */
-		if (c->image && c->mmio != NVMED_MMIO_TRAP &&
-		    !pcif_image_cas32(c->image + NVMED_DOORBELLS + 4 * i, c->db_seen[i],
-				      (uint32_t)note, &done) &&
-		    done)
-			c->db_seen[i] = (uint32_t)note;
+		c->db_seen[i] = (uint32_t)note;
 		doorbell(c, i, (uint32_t)note);
 	}
 	return true;
@@ -552,7 +552,7 @@ static bool sq_run(struct nvmed_ctrl *c, struct nvmed_sq *sq)
 	unsigned kept = sq->id ? NVMED_ADMIN_REQUESTS : 0;
 	unsigned n;
 
-	if (!sq->live || sq->head == sq->tail || sq->deleter)
+	if (!sq->live || sq->head == sq->tail || sq->deleter || sq->stopped)
 		return false;
 	n = MIN(ring_distance(sq->head, sq->tail, sq->size), sq->size - sq->head);
 	n = MIN(n, cq_room(sq->cq));
