@@ -44,7 +44,8 @@ struct client {
 };
 
 static struct nvmed_ctrl *client_last; /* made by the last create */
-static bool client_manual;	       /* how the next one is made */
+static bool client_manual;	       /* how the next one is made, and where */
+static struct pci_bdf client_bdf = { 0, 0x65, 0, 0 };
 /* The next client's memory is anonymous: the device reaches it through the kernel, by copying. */
 static bool client_anonymous;
 
@@ -102,7 +103,7 @@ static inline struct client *client_new(const char *options, bool manual,
 					struct pcif_reply_error *err)
 {
 	static struct pcif_model model;
-	struct pci_bdf bdf = { 0, 0x65, 0, 0 };
+	struct pci_bdf bdf = client_bdf;
 	struct client *cl = calloc(1, sizeof(*cl));
 	char *copy = strdup(options), *save = NULL;
 

@@ -5,6 +5,204 @@
  */
 #include "nvme_test.h"
 
+/* ------------------------------------------------------------------ identify */
+
+static uint16_t identify(struct client *cl, uint32_t nsid, uint32_t dw10)
+{
+	struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_IDENTIFY,
+				 .nsid = le32_make(nsid),
+				 .prp1 = le64_make(DATA),
+				 .cdw10 = le32_make(dw10) };
+
+	memset(client_ptr(cl, DATA), 0xee, 4096);
+	return client_do(cl, 0, cmd, NULL);
+}
+
+/* A field by the place that the specification gives it. */
+struct field {
+	unsigned at, size;
+	uint64_t value;
+};
+
+/* These fields have these values, and every other byte, but for the texts, is 0. */
+static void check_fields(const uint8_t *page, const struct field *f, unsigned n,
+			 const struct field *text, unsigned n_text)
+{
+	uint8_t known[4096] = { 0 };
+
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned b = 0; b < f[i].size; b++) {
+			if (page[f[i].at + b] != (f[i].value >> 8 * b & 0xff))
+				fail_msg("byte %u: %02x", f[i].at + b, page[f[i].at + b]);
+			known[f[i].at + b] = 1;
+		}
+	for (unsigned i = 0; i < n_text; i++)
+		memset(&known[text[i].at], 1, text[i].size);
+	for (unsigned i = 0; i < 4096; i++)
+		if (!known[i] && page[i])
+			fail_msg("byte %u: %02x", i, page[i]);
+}
+
+static void identify_controller(void **state)
+{
+	static const struct field fields[] = {
+		{ 0, 2, 0x1234 },    /* VID */
+		{ 2, 2, 0x1234 },    /* SSVID */
+		{ 72, 1, 4 },	     /* RAB */
+		{ 77, 1, 8 },	     /* MDTS */
+		{ 78, 2, 1 },	     /* CNTLID */
+		{ 80, 4, 0x10400 },  /* VER */
+		{ 84, 4, 1000000 },  /* RTD3R */
+		{ 88, 4, 30000000 }, /* RTD3E */
+		{ 111, 1, 1 },	     /* CNTRLTYPE */
+		{ 258, 1, 3 },	     /* ACL */
+		{ 259, 1, 3 },	     /* AERL */
+		{ 260, 1, 3 },	     /* FRMW */
+		{ 261, 1, 6 },	     /* LPA */
+		{ 262, 1, 63 },	     /* ELPE */
+		{ 266, 2, 343 },     /* WCTEMP */
+		{ 268, 2, 353 },     /* CCTEMP */
+		{ 280, 8, MIB(64) }, /* TNVMCAP */
+		{ 512, 1, 0x66 },    /* SQES */
+		{ 513, 1, 0x44 },    /* CQES */
+		{ 516, 4, 1 },	     /* NN */
+		{ 520, 2, 0x9d },    /* ONCS */
+		{ 525, 1, 7 },	     /* VWC */
+		{ 2048, 2, 100 },    /* PSD 0: MP */
+	};
+	static const struct field text[] = { { 4, 20 }, { 24, 40 }, { 64, 8 }, { 768, 256 } };
+	struct client *cl = open_client("mem=64M,serial=TEST 1", true);
+	uint8_t *page = client_ptr(cl, DATA);
+
+	assert_true(client_enable(cl, 32));
+	assert_int_equal(identify(cl, 0, 0x01), 0);
+	check_fields(page, fields, ARRAY_SIZE(fields), text, ARRAY_SIZE(text));
+	assert_memory_equal(page + 4, "TEST 1              ", 20);
+	assert_memory_equal(page + 24, "uvfio NVMe Controller                   ", 40);
+	for (unsigned i = 4; i < 72; i++)
+		assert_true(page[i] >= 0x20 && page[i] <= 0x7e);
+	assert_memory_equal(page + 768, "nqn.2014-08.org.nvmexpress:uuid:", 32);
+	assert_int_equal(strlen((char *)page + 768), 32 + 36);
+	client_free(cl);
+}
+
+static void identify_namespace(void **state)
+{
+	static const struct field fields[] = {
+		{ 0, 8, 16384 },       /* NSZE */
+		{ 8, 8, 16384 },       /* NCAP */
+		{ 16, 8, 16384 },      /* NUSE */
+		{ 24, 1, 0x10 },       /* NSFEAT */
+		{ 33, 1, 9 },	       /* DLFEAT */
+		{ 48, 8, MIB(64) },    /* NVMCAP */
+		{ 99, 1, 1 },	       /* NSATTR */
+		{ 128, 4, 12u << 16 }, /* LBAF 0 */
+	};
+	static const struct field text[] = { { 104, 16 }, { 120, 8 } };
+	struct client *cl = open_client("mem=64M,block=4096,readonly=on,queues=3", true);
+	uint8_t *page = client_ptr(cl, DATA), ids[24];
+	const le32 *list = (const le32 *)page;
+
+	assert_true(client_enable(cl, 32));
+	for (unsigned cns = 0; cns <= 0x11; cns += 0x11) {
+		assert_int_equal(identify(cl, 1, cns), 0);
+		check_fields(page, fields, ARRAY_SIZE(fields), text, ARRAY_SIZE(text));
+		assert_int_equal(identify(cl, 0, cns), NVMED_INVALID_NAMESPACE | DNR);
+		assert_int_equal(identify(cl, 2, cns), NVMED_INVALID_NAMESPACE | DNR);
+		assert_int_equal(identify(cl, ~0u, cns), NVMED_INVALID_NAMESPACE | DNR);
+	}
+	assert_int_equal(identify(cl, 1, 0x00), 0);
+	memcpy(ids, page + 104, sizeof(ids));
+	/* Local, and of one device. */
+	assert_int_equal(ids[16] & 3, 2);
+
+	/* Descriptors: EUI-64, NGUID, UUID, an end. */
+	assert_int_equal(identify(cl, 1, 0x03), 0);
+	assert_int_equal(le32_get(list[0]), 0x0801);
+	assert_memory_equal(page + 4, ids + 16, 8);
+	assert_int_equal(le32_get(list[3]), 0x1002);
+	assert_memory_equal(page + 16, ids, 16);
+	assert_int_equal(le32_get(list[8]), 0x1003);
+	for (unsigned i = 52; i < 4096; i++)
+		assert_int_equal(page[i], 0);
+	assert_int_equal(identify(cl, 0, 0x03), NVMED_INVALID_NAMESPACE | DNR);
+	assert_int_equal(identify(cl, ~0u, 0x03), NVMED_INVALID_NAMESPACE | DNR);
+	client_free(cl);
+}
+
+/* Lists: namespaces above NSID, controllers from CNTID on. */
+static void identify_lists(void **state)
+{
+	struct client *cl = open_client("mem=64M", true);
+	const le32 *list = client_ptr(cl, DATA);
+	const le16 *half = client_ptr(cl, DATA);
+
+	assert_true(client_enable(cl, 32));
+	for (unsigned cns = 0x02; cns <= 0x10; cns += 0x0e) {
+		for (unsigned nsid = 0; nsid < 3; nsid++) {
+			assert_int_equal(identify(cl, nsid, cns), 0);
+			assert_int_equal(le32_get(list[0]), nsid == 0);
+			for (unsigned i = 1; i < 1024; i++)
+				assert_int_equal(le32_get(list[i]), 0);
+		}
+		assert_int_equal(identify(cl, 0xfffffffd, cns), 0);
+		assert_int_equal(identify(cl, 0xfffffffe, cns), NVMED_INVALID_NAMESPACE | DNR);
+		assert_int_equal(identify(cl, 0xffffffff, cns), NVMED_INVALID_NAMESPACE | DNR);
+	}
+	for (unsigned cns = 0x12; cns <= 0x13; cns++)
+		for (unsigned cntid = 0; cntid < 3; cntid++) {
+			assert_int_equal(identify(cl, 1, cns | cntid << 16), 0);
+			assert_int_equal(le16_get(half[0]), cntid < 2);
+			assert_int_equal(le16_get(half[1]), cntid < 2);
+			for (unsigned i = 2; i < 2048; i++)
+				assert_int_equal(le16_get(half[i]), 0);
+		}
+	assert_int_equal(identify(cl, ~0u, 0x12), NVMED_INVALID_FIELD | DNR);
+	assert_int_equal(identify(cl, 2, 0x12), NVMED_INVALID_NAMESPACE | DNR);
+	assert_int_equal(identify(cl, 0, 0x13), 0);
+	for (unsigned cns = 0x04; cns < 0x100; cns++)
+		if (cns < 0x10 || cns > 0x13)
+			assert_int_equal(identify(cl, 1, cns), NVMED_INVALID_FIELD | DNR);
+	client_free(cl);
+}
+
+static void read_name(const char *options, char name[256])
+{
+	struct client *cl = open_client(options, true);
+
+	assert_true(client_enable(cl, 32));
+	assert_int_equal(identify(cl, 0, 0x01), 0);
+	memcpy(name, client_ptr(cl, DATA + 768), 256);
+	client_free(cl);
+}
+
+/*
+ * The same in each run; but functions that show one image read-only differ, for a host refuses
+ * the second controller of a name.
+ */
+static void identity(void **state)
+{
+	char options[160], name[3][256];
+
+	make_image(MIB(8));
+	snprintf(options, sizeof(options), "disk=%s", image_path);
+	client_bdf.bus = 0x66;
+	read_name(options, name[0]);
+	client_bdf.bus = 0x67;
+	read_name(options, name[1]);
+	assert_string_equal(name[0], name[1]);
+	snprintf(options, sizeof(options), "disk=%s,readonly=on", image_path);
+	client_bdf.bus = 0x66;
+	read_name(options, name[0]);
+	read_name(options, name[1]);
+	assert_string_equal(name[0], name[1]);
+	client_bdf.bus = 0x67;
+	read_name(options, name[2]);
+	assert_string_not_equal(name[0], name[2]);
+	client_bdf.bus = 0x65;
+	unlink(image_path);
+}
+
 /* ------------------------------------------------------------------ logs */
 
 /* Reads the start of a log page to the data area. */
@@ -430,10 +628,12 @@ static void thresholds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(smart_counters),     cmocka_unit_test(media_errors),
-		cmocka_unit_test(forced_unit_access), cmocka_unit_test(busy_time),
-		cmocka_unit_test(error_entries),      cmocka_unit_test(features),
-		cmocka_unit_test(feature_scope),      cmocka_unit_test(thresholds),
+		cmocka_unit_test(identify_controller), cmocka_unit_test(identify_namespace),
+		cmocka_unit_test(identify_lists),      cmocka_unit_test(identity),
+		cmocka_unit_test(smart_counters),      cmocka_unit_test(media_errors),
+		cmocka_unit_test(forced_unit_access),  cmocka_unit_test(busy_time),
+		cmocka_unit_test(error_entries),       cmocka_unit_test(features),
+		cmocka_unit_test(feature_scope),       cmocka_unit_test(thresholds),
 	};
 
 	return cmocka_run_group_tests_name("nvme_admin", tests, NULL, NULL);

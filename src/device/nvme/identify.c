@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Identify: who the controller and its namespace are. Identifiers are derived from the serial
- * number and stay the same in every run, so that a guest finds its disk by-id again.
+ * number and stay the same in every run, so that a guest finds its disk by-id again. Hosts refuse a
+ * second controller with the same ones, so functions that may show one image have each its own.
  *
  * Follows NVM Express 1.4, section 5.15.
  */
@@ -9,6 +10,7 @@
 
 #define DW10 offsetof(struct nvmed_sqe, cdw10)
 #define NSID offsetof(struct nvmed_sqe, nsid)
+#define CNTLID 1
 
 /* FNV-1a, 64 bits. */
 static uint64_t hash(const char *text, uint64_t seed)
@@ -22,16 +24,15 @@ static uint64_t hash(const char *text, uint64_t seed)
 
 void nvmed_identify_init(struct nvmed_ctrl *c, const char *serial)
 {
-	uint64_t half[2];
+	uint64_t id = c->disk->id, half[2];
 
+	/* Memory is named after the place it has; so is what several can have open. */
+	if (!id || c->disk->readonly)
+		id = hash(pcif_name(c->f), id);
 	if (serial)
 		snprintf(c->serial, sizeof(c->serial), "%s", serial);
-	else if (c->disk->id)
-		snprintf(c->serial, sizeof(c->serial), "UVF%016llX",
-			 (unsigned long long)c->disk->id);
-	else /* memory: named after the place it has */
-		snprintf(c->serial, sizeof(c->serial), "UVF%016llX",
-			 (unsigned long long)hash(pcif_name(c->f), 0));
+	else
+		snprintf(c->serial, sizeof(c->serial), "UVF%016llX", (unsigned long long)id);
 	half[0] = htole64(hash(c->serial, 1));
 	half[1] = htole64(hash(c->serial, 2));
 	memcpy(c->uuid, half, sizeof(c->uuid));
@@ -71,7 +72,7 @@ static void fill_controller(struct nvmed_ctrl *c, void *page)
 	put_text(id->fr, sizeof(id->fr), UVFIO_VERSION);
 	id->rab = 4;
 	id->mdts = NVMED_MDTS;
-	id->cntlid = le16_make(1);
+	id->cntlid = le16_make(CNTLID);
 	id->ver = le32_make(NVMED_VERSION);
 	id->rtd3r = le32_make(1000000);
 	id->rtd3e = le32_make(30000000);
@@ -86,7 +87,6 @@ static void fill_controller(struct nvmed_ctrl *c, void *page)
 	id->tnvmcap[0] = le64_make(c->disk->size);
 	id->sqes = 0x66;
 	id->cqes = 0x44;
-	id->maxcmd = le16_make(NVMED_MAX_ENTRIES);
 	id->nn = le32_make(1);
 	/* Compare, Dataset Management, Write Zeroes, save and select fields, Verify */
 	id->oncs = le16_make(BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(7));
@@ -138,32 +138,55 @@ static void fill_descriptors(struct nvmed_ctrl *c, void *page)
 	memcpy(p + 4, c->uuid, 16);
 }
 
+/* Of the one controller, if it is not below @first: number of entries, identifiers. */
+static void fill_controllers(void *page, uint16_t first)
+{
+	le16 *list = page;
+
+	if (first > CNTLID)
+		return;
+	list[0] = le16_make(1);
+	list[1] = le16_make(CNTLID);
+}
+
 uint16_t nvmed_identify(struct nvmed_req *req, struct nvmed_scratch *s)
 {
 	struct nvmed_ctrl *c = req->ctrl;
 	uint32_t nsid = le32_get(req->cmd.nsid);
-	uint8_t cns = le32_get(req->cmd.cdw10) & 0xff;
+	uint32_t dw10 = le32_get(req->cmd.cdw10);
 	uint8_t page[4096];
 
 	memset(page, 0, sizeof(page));
-	switch (cns) {
-	case 0: /* namespace */
+	switch (dw10 & 0xff) {
+	case 0x00: /* namespace */
+	case 0x11: /* allocated namespace: the same, for each is attached */
 		if (nsid != 1)
 			return nvmed_fail(req, NVMED_INVALID_NAMESPACE, NSID);
 		fill_namespace(c, page);
 		break;
-	case 1: /* controller */
+	case 0x01: /* controller */
 		fill_controller(c, page);
 		break;
-	case 2: /* active namespaces above NSID */
+	case 0x02: /* active namespaces above NSID */
+	case 0x10: /* allocated ones */
 		if (nsid >= UINT32_MAX - 1)
 			return nvmed_fail(req, NVMED_INVALID_NAMESPACE, NSID);
 		page[0] = nsid < 1;
 		break;
-	case 3: /* namespace identification descriptors */
+	case 0x03: /* namespace identification descriptors */
 		if (nsid != 1)
 			return nvmed_fail(req, NVMED_INVALID_NAMESPACE, NSID);
 		fill_descriptors(c, page);
+		break;
+	case 0x12: /* controllers that the namespace is attached to */
+		if (nsid == UINT32_MAX)
+			return nvmed_fail(req, NVMED_INVALID_FIELD, NSID);
+		if (nsid != 1)
+			return nvmed_fail(req, NVMED_INVALID_NAMESPACE, NSID);
+		fill_controllers(page, dw10 >> 16);
+		break;
+	case 0x13: /* controllers of the subsystem */
+		fill_controllers(page, dw10 >> 16);
 		break;
 	default:
 		return nvmed_fail(req, NVMED_INVALID_FIELD, DW10);
