@@ -159,6 +159,16 @@ enum pcif_irq_mode pcif_irq_mode(const struct pcif *f)
 	return (enum pcif_irq_mode)atomic_load(&f->irq.mode_now);
 }
 
+unsigned pcif_irq_vectors(struct pcif *f)
+{
+	unsigned n;
+
+	pthread_rwlock_rdlock(&f->irq.conn);
+	n = f->irq.mode == PCIF_IRQ_NONE ? 0 : f->irq.vectors;
+	pthread_rwlock_unlock(&f->irq.conn);
+	return n;
+}
+
 bool pcif_intx_level(const struct pcif *f)
 {
 	return atomic_load(&f->irq.level);

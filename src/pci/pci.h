@@ -180,6 +180,7 @@ enum pcif_irq_mode { PCIF_IRQ_NONE, PCIF_IRQ_INTX, PCIF_IRQ_MSI, PCIF_IRQ_MSIX }
 void pcif_irq_raise(struct pcif *f, unsigned vector); /* MSI or MSI-X message */
 void pcif_intx_set(struct pcif *f, bool level);
 enum pcif_irq_mode pcif_irq_mode(const struct pcif *f);
+unsigned pcif_irq_vectors(struct pcif *f); /* messages in use now, from 0; INTx counts as one */
 
 /*
  * The BAR's image: memory of the BAR's size in which SHARED and RAM pages live. May change while

@@ -72,11 +72,16 @@ static inline void client_on_intx(void *data)
 	((struct client *)data)->pins++;
 }
 
-static inline void client_irq(struct client *cl, enum pcif_irq_mode mode)
+static inline void client_irq_some(struct client *cl, enum pcif_irq_mode mode, unsigned vectors)
 {
 	struct pcif_irq_sink sink = { client_on_message, client_on_intx, cl };
 
-	pcif_irq_connect(cl->f, mode, NVMED_MAX_QUEUES, mode == PCIF_IRQ_NONE ? NULL : &sink);
+	pcif_irq_connect(cl->f, mode, vectors, mode == PCIF_IRQ_NONE ? NULL : &sink);
+}
+
+static inline void client_irq(struct client *cl, enum pcif_irq_mode mode)
+{
+	client_irq_some(cl, mode, NVMED_MAX_QUEUES);
 }
 
 static inline void client_ram(struct client *cl)

@@ -547,6 +547,60 @@ static void intx(void **state)
 	client_free(cl);
 }
 
+/* A vector for each queue; one that could never be sent is refused, not lost. */
+static void vectors(void **state)
+{
+	static const struct {
+		enum pcif_irq_mode mode;
+		unsigned wired, valid;
+	} t[] = {
+		{ PCIF_IRQ_MSI, 1, 1 },	  { PCIF_IRQ_MSI, 4, 4 },    { PCIF_IRQ_MSI, 32, 32 },
+		{ PCIF_IRQ_MSIX, 4, 41 }, { PCIF_IRQ_MSIX, 41, 41 },
+	};
+	struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_CREATE_CQ };
+	struct client *cl = open_client("mem=8M,queues=40", true);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+		client_irq_some(cl, t[i].mode, t[i].wired);
+		assert_int_equal(pcif_irq_vectors(cl->f), t[i].wired);
+		assert_true(client_enable(cl, 64));
+		client_queue_init(cl, 1, 16);
+		cmd.prp1 = le64_make(cl->q[1].cq);
+		for (unsigned v = 0; v < 50; v++) {
+			unsigned wired = v < t[i].wired;
+			struct nvmed_sqe del = { .opcode = NVMED_ADMIN_DELETE_CQ,
+						 .cdw10 = le32_make(1) };
+
+			cmd.opcode = NVMED_ADMIN_CREATE_CQ;
+			cmd.cdw10 = le32_make(15 << 16 | 1);
+			cmd.cdw11 = le32_make(v << 16 | 3);
+			if (v >= t[i].valid) {
+				assert_int_equal(client_do(cl, 0, cmd, NULL),
+						 NVMED_INVALID_VECTOR | DNR);
+				continue;
+			}
+			client_queue_init(cl, 1, 16);
+			assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+			cmd.opcode = NVMED_ADMIN_CREATE_SQ;
+			cmd.prp1 = le64_make(cl->q[1].sq);
+			cmd.cdw11 = le32_make(1 << 16 | 1);
+			assert_int_equal(client_do(cl, 0, cmd, NULL), 0);
+			cmd.prp1 = le64_make(cl->q[1].cq);
+			memset(cl->irqs, 0, sizeof(cl->irqs));
+			assert_int_equal(client_do(cl, 1, rw_cmd(NVMED_IO_FLUSH, 0, 1, 0, 0), NULL),
+					 0);
+			for (unsigned k = 0; k < NVMED_MAX_QUEUES; k++)
+				assert_int_equal(cl->irqs[k], k == v && wired);
+			del.opcode = NVMED_ADMIN_DELETE_SQ;
+			assert_int_equal(client_do(cl, 0, del, NULL), 0);
+			del.opcode = NVMED_ADMIN_DELETE_CQ;
+			assert_int_equal(client_do(cl, 0, del, NULL), 0);
+		}
+		assert_true(client_disable(cl));
+	}
+	client_free(cl);
+}
+
 /* ------------------------------------------------------------------ options */
 
 static void expect_error(const char *options, const char *word)
@@ -599,7 +653,8 @@ int main(void)
 		cmocka_unit_test(page_sizes),  cmocka_unit_test(configuration),
 		cmocka_unit_test(fatal),       cmocka_unit_test(nssro),
 		cmocka_unit_test(shutdown),    cmocka_unit_test(resets),
-		cmocka_unit_test(intx),	       cmocka_unit_test(bad_options),
+		cmocka_unit_test(intx),	       cmocka_unit_test(vectors),
+		cmocka_unit_test(bad_options),
 	};
 
 	return cmocka_run_group_tests_name("nvme", tests, NULL, NULL);

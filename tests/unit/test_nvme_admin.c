@@ -426,6 +426,15 @@ static void error_entries(void **state)
 	assert_int_equal(le64_get(log[0].count), 2);
 	assert_int_equal(le64_get(log[0].lba), 0);
 
+	/* Which of the two PRP entries it was. */
+	client_do(cl, 1, rw_cmd(NVMED_IO_READ, 0, 8, DATA + 1, DATA + 4096), NULL);
+	client_do(cl, 1, rw_cmd(NVMED_IO_READ, 0, 16, DATA, DATA + 4100), NULL);
+	client_do(cl, 1, rw_cmd(NVMED_IO_READ, 0, 17, DATA, DATA + 4100), NULL);
+	log = get_log(cl, NVMED_LOG_ERROR, 192);
+	assert_int_equal(le16_get(log[2].location), 24);
+	assert_int_equal(le16_get(log[1].location), 32);
+	assert_int_equal(le16_get(log[0].location), 32);
+
 	/* The events of doorbells are about the error log, so it has them; once until it is read.
 	 */
 	for (unsigned i = 0; i < 3; i++)
@@ -435,7 +444,7 @@ static void error_entries(void **state)
 	client_write32(cl, NVMED_DOORBELLS + 8 * 9, 1);
 	client_pump(cl);
 	log = get_log(cl, NVMED_LOG_ERROR, 192);
-	assert_int_equal(le64_get(log[0].count), 4);
+	assert_int_equal(le64_get(log[0].count), 7);
 	for (unsigned i = 0; i < 2; i++) {
 		assert_int_equal(le16_get(log[i].sqid), 0xffff);
 		assert_int_equal(le16_get(log[i].cid), 0xffff);
@@ -444,11 +453,11 @@ static void error_entries(void **state)
 	}
 	assert_int_equal(le16_get(log[0].status) >> 1, NVMED_INVALID_QUEUE_ID);
 	assert_int_equal(le16_get(log[1].status) >> 1, NVMED_INVALID_FIELD);
-	assert_int_equal(le64_get(log[2].count), 2);
+	assert_int_equal(le64_get(log[2].count), 5);
 	client_write32(cl, NVMED_DOORBELLS + 8, 66);
 	client_pump(cl);
 	log = get_log(cl, NVMED_LOG_ERROR, 64);
-	assert_int_equal(le64_get(log[0].count), 5);
+	assert_int_equal(le64_get(log[0].count), 8);
 	client_free(cl);
 }
 

@@ -3,6 +3,8 @@
  * The NVMe controller's data and queues: PRPs of every shape, reads and writes against a shadow,
  * by each way in and on each kind of disk and memory; queues full, many, and deleted while busy.
  */
+#include <sys/syscall.h>
+
 #include "nvme_test.h"
 
 /* ------------------------------------------------------------------ PRP walk */
@@ -120,45 +122,84 @@ static void io_file(void **state)
 	}
 }
 
+/* The C library's, for disk.c: as a file system or a block device with limits of its own. */
+static unsigned zero_block; /* ranges are whole ones of these; 0: any */
+static bool zero_refused;   /* not at all */
+
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	if (zero_refused) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	if (zero_block && (offset | len) % zero_block) {
+		errno = EINVAL;
+		return -1;
+	}
+	return syscall(SYS_fallocate, fd, mode, offset, len);
+}
+
 /* Write Zeroes and deallocation, on both kinds of disk, with ends that cut pages. */
+enum { ZEROES, ZEROES_DEALLOCATE, DEALLOCATE };
+
+static struct nvmed_sqe zero_command(struct client *cl, unsigned how)
+{
+	struct nvmed_dsm_range *range = client_ptr(cl, DATA + 8192);
+	struct nvmed_sqe cmd = rw_cmd(NVMED_IO_WRITE_ZEROES, 3, 90, 0, 0);
+
+	if (how == ZEROES_DEALLOCATE)
+		cmd.cdw12.raw |= htole32(NVMED_WZ_DEAC | NVMED_RW_FUA);
+	if (how != DEALLOCATE)
+		return cmd;
+	*range = (struct nvmed_dsm_range){ .blocks = le32_make(90), .lba = le64_make(3) };
+	return (struct nvmed_sqe){ .opcode = NVMED_IO_DSM,
+				   .nsid = le32_make(1),
+				   .prp1 = le64_make(DATA + 8192),
+				   .cdw11 = le32_make(NVMED_DSM_AD) };
+}
+
+/* Blocks 3 to 92 are zero, or as many of them as deallocation can reach; the rest is untouched. */
+static void zero_on(const char *options, unsigned how)
+{
+	struct client *cl = open_client(options, true);
+	uint8_t *p = client_ptr(cl, DATA);
+
+	assert_true(client_enable(cl, 32));
+	assert_int_equal(client_create_queue(cl, 1, 64), 0);
+	memset(p, 0x77, 4096);
+	for (unsigned lba = 0; lba < 128; lba += 8)
+		assert_int_equal(client_do(cl, 1, rw_cmd(NVMED_IO_WRITE, lba, 8, DATA, 0), NULL),
+				 0);
+	assert_int_equal(client_do(cl, 1, zero_command(cl, how), NULL), 0);
+	for (unsigned lba = 0; lba < 128; lba++) {
+		bool zero = lba >= 3 && lba < 93;
+
+		if (how == DEALLOCATE && zero_block && (lba < 8 || lba >= 88))
+			zero = false;
+		if (how == DEALLOCATE && zero_refused)
+			zero = false;
+		assert_int_equal(client_do(cl, 1, rw_cmd(NVMED_IO_READ, lba, 1, DATA, 0), NULL), 0);
+		assert_int_equal(p[0], zero ? 0 : 0x77);
+		assert_int_equal(p[511], zero ? 0 : 0x77);
+	}
+	client_free(cl);
+}
+
 static void zeroes(void **state)
 {
 	char options[128];
 
 	make_image(MIB(8));
 	snprintf(options, sizeof(options), "disk=%s", image_path);
-	for (unsigned i = 0; i < 6; i++) {
-		struct client *cl = open_client(i & 1 ? options : "mem=8M", true);
-		struct nvmed_dsm_range *range = client_ptr(cl, DATA + 8192);
-		struct nvmed_sqe cmd = rw_cmd(NVMED_IO_WRITE_ZEROES, 3, 90, 0, 0);
-		uint8_t *p = client_ptr(cl, DATA);
-
-		assert_true(client_enable(cl, 32));
-		assert_int_equal(client_create_queue(cl, 1, 64), 0);
-		memset(p, 0x77, 4096);
-		for (unsigned lba = 0; lba < 128; lba += 8)
-			assert_int_equal(
-				client_do(cl, 1, rw_cmd(NVMED_IO_WRITE, lba, 8, DATA, 0), NULL), 0);
-		if (i / 2 == 1)
-			cmd.cdw12.raw |= htole32(NVMED_WZ_DEAC | NVMED_RW_FUA);
-		if (i / 2 == 2) {
-			range[0] = (struct nvmed_dsm_range){ .blocks = le32_make(90),
-							     .lba = le64_make(3) };
-			cmd = (struct nvmed_sqe){ .opcode = NVMED_IO_DSM,
-						  .nsid = le32_make(1),
-						  .prp1 = le64_make(DATA + 8192),
-						  .cdw11 = le32_make(NVMED_DSM_AD) };
-		}
-		assert_int_equal(client_do(cl, 1, cmd, NULL), 0);
-		for (unsigned lba = 0; lba < 128; lba++) {
-			uint8_t want = lba < 3 || lba >= 93 ? 0x77 : 0;
-
-			assert_int_equal(
-				client_do(cl, 1, rw_cmd(NVMED_IO_READ, lba, 1, DATA, 0), NULL), 0);
-			assert_int_equal(p[0], want);
-			assert_int_equal(p[511], want);
-		}
-		client_free(cl);
+	for (unsigned how = ZEROES; how <= DEALLOCATE; how++) {
+		zero_on("mem=8M", how);
+		zero_on(options, how);
+		zero_block = 4096;
+		zero_on(options, how);
+		zero_block = 0;
+		zero_refused = true;
+		zero_on(options, how);
+		zero_refused = false;
 	}
 	unlink(image_path);
 }

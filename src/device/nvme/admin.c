@@ -51,7 +51,9 @@ static uint16_t create_cq(struct nvmed_req *req, struct nvmed_scratch *s)
 		return status;
 	if (NVMED_CC_IOCQES(read_cc(c)) != 4)
 		return nvmed_fail(req, NVMED_INVALID_QUEUE_SIZE, DW10 + 2);
-	if (vector >= c->n_vectors || (vector >= 32 && pcif_irq_mode(c->f) == PCIF_IRQ_MSI))
+	/* Of MSI the host may have less than it could; the number stays as long as MSI is on. */
+	if (vector >= c->n_vectors ||
+	    (pcif_irq_mode(c->f) == PCIF_IRQ_MSI && vector >= pcif_irq_vectors(c->f)))
 		return nvmed_fail(req, NVMED_INVALID_VECTOR, DW11 + 2);
 	nvmed_queue_open_cq(c, id, le64_get(req->cmd.prp1), size, dw11 & BIT(1), vector);
 	return NVMED_OK;

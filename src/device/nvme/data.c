@@ -45,7 +45,9 @@ uint16_t nvmed_data_map(struct nvmed_req *req, struct nvmed_scratch *s, uint32_t
 	status = nvmed_prp_walk(le64_get(req->cmd.prp1), le64_get(req->cmd.prp2), size,
 				req->page_shift, list_fetch, req->ctrl, s->runs, &s->n_runs);
 	if (status == NVMED_INVALID_PRP_OFFSET)
-		return nvmed_fail(req, status, offsetof(struct nvmed_sqe, prp1));
+		return nvmed_fail(req, status,
+				  le64_get(req->cmd.prp1) & 3 ? offsetof(struct nvmed_sqe, prp1)
+							      : offsetof(struct nvmed_sqe, prp2));
 	return status;
 }
 

@@ -120,24 +120,41 @@ static int file_write_zeros(struct disk_file *f, uint64_t offset, uint64_t size)
 	return 0;
 }
 
+/* 0 if done or -EOPNOTSUPP; also if this range is not for it, see below. */
+static int file_try(struct disk_file *f, int mode, uint64_t offset, uint64_t size,
+		    _Atomic bool *never)
+{
+	int ret = *never ? -EOPNOTSUPP : file_fallocate(f, mode, offset, size);
+
+	if (ret == -EOPNOTSUPP)
+		*never = true;
+	/* A block device takes only whole blocks of its own, which may be larger than ours. */
+	return ret == -EINVAL ? -EOPNOTSUPP : ret;
+}
+
+static int file_discard(struct disk_file *f, uint64_t offset, uint64_t size)
+{
+	uint64_t first = ALIGN_UP(offset, UVF_PAGE_SIZE);
+	uint64_t end = (offset + size) & ~(uint64_t)(UVF_PAGE_SIZE - 1);
+	int ret = file_try(f, FALLOC_FL_PUNCH_HOLE, offset, size, &f->no_punch);
+
+	if (ret == -EOPNOTSUPP && first < end)
+		ret = file_try(f, FALLOC_FL_PUNCH_HOLE, first, end - first, &f->no_punch);
+	return ret == -EOPNOTSUPP ? 0 : ret;
+}
+
 static int file_zero(struct nvmed_disk *d, uint64_t offset, uint64_t size, enum nvmed_zero how)
 {
 	struct disk_file *f = to_file(d);
-	int ret;
+	int ret = -EOPNOTSUPP;
 
-	if (how == NVMED_ZERO && !f->no_zero_range) {
-		ret = file_fallocate(f, FALLOC_FL_ZERO_RANGE, offset, size);
-		if (ret != -EOPNOTSUPP)
-			return ret;
-		f->no_zero_range = true;
-	}
-	if (!f->no_punch) {
-		ret = file_fallocate(f, FALLOC_FL_PUNCH_HOLE, offset, size);
-		if (ret != -EOPNOTSUPP)
-			return ret;
-		f->no_punch = true;
-	}
-	return how == NVMED_DISCARD ? 0 : file_write_zeros(f, offset, size);
+	if (how == NVMED_DISCARD)
+		return file_discard(f, offset, size);
+	if (how == NVMED_ZERO)
+		ret = file_try(f, FALLOC_FL_ZERO_RANGE, offset, size, &f->no_zero_range);
+	if (ret == -EOPNOTSUPP)
+		ret = file_try(f, FALLOC_FL_PUNCH_HOLE, offset, size, &f->no_punch);
+	return ret == -EOPNOTSUPP ? file_write_zeros(f, offset, size) : ret;
 }
 
 static void file_free(struct nvmed_disk *d)
