@@ -65,8 +65,9 @@ void journal_free(struct journal *j)
 
 static bool alike(const struct machine_event *a, const struct machine_event *b)
 {
-	return a->type == b->type && a->iova / UVF_PAGE_SIZE == b->iova / UVF_PAGE_SIZE &&
-	       a->access == b->access && a->reason == b->reason && !strcmp(a->bdf, b->bdf);
+	return a->type == b->type && a->client == b->client &&
+	       a->iova / UVF_PAGE_SIZE == b->iova / UVF_PAGE_SIZE && a->access == b->access &&
+	       a->reason == b->reason && !strcmp(a->bdf, b->bdf);
 }
 
 /* Counts @e in a like event that is less than a second old. Under the lock. */

@@ -40,8 +40,10 @@ static void on_fault(void *data, const struct iommu_fault *fault)
 	if (!pcif_bdf_parse(fault->port, &bdf)) {
 		struct pcif *f = pcim_get(m->pci, bdf);
 
-		if (f)
+		if (f) {
 			e.group = pcif_group(f);
+			e.client = pcif_client(f);
+		}
 		pcif_put(f);
 	}
 	journal_add(m->journal, &e);
@@ -56,10 +58,12 @@ static void on_reset(void *data, struct pcif *f)
 		return;
 	pcif_bdf_format(pcif_bdf(f), e.bdf);
 	e.group = pcif_group(f);
+	e.client = pcif_client(f);
 	journal_add(m->journal, &e);
 }
 
-static void on_vfio(void *data, enum vfio_event_type type, unsigned group, struct pcif *f)
+static void on_vfio(void *data, enum vfio_event_type type, unsigned group, unsigned client,
+		    struct pcif *f)
 {
 	static const enum machine_event_type types[] = {
 		[VFIO_EVENT_ATTACH] = MACHINE_EVENT_ATTACH,
@@ -68,7 +72,7 @@ static void on_vfio(void *data, enum vfio_event_type type, unsigned group, struc
 		[VFIO_EVENT_CLOSE] = MACHINE_EVENT_CLOSE,
 	};
 	struct machine *m = data;
-	struct machine_event e = { .type = types[type], .group = group };
+	struct machine_event e = { .type = types[type], .group = group, .client = client };
 
 	if (f)
 		pcif_bdf_format(pcif_bdf(f), e.bdf);
@@ -81,6 +85,7 @@ const char *machine_event_name(enum machine_event_type type)
 		[MACHINE_EVENT_FAULT] = "dma-fault", [MACHINE_EVENT_RESET] = "reset",
 		[MACHINE_EVENT_ATTACH] = "attach",   [MACHINE_EVENT_DETACH] = "detach",
 		[MACHINE_EVENT_OPEN] = "open",	     [MACHINE_EVENT_CLOSE] = "close",
+		[MACHINE_EVENT_JOIN] = "join",	     [MACHINE_EVENT_LEAVE] = "leave",
 	};
 
 	return (unsigned)type < ARRAY_SIZE(names) ? names[type] : "unknown";
@@ -99,6 +104,7 @@ int machine_new(struct machine **out)
 
 	if (!m)
 		return -ENOMEM;
+	pthread_mutex_init(&m->clients_lock, NULL);
 	r = journal_new(&m->journal);
 	if (r)
 		goto err_free;
@@ -112,6 +118,7 @@ int machine_new(struct machine **out)
 
 err_free:
 	journal_free(m->journal);
+	clients_fini(m);
 	free(m);
 	return r;
 }
@@ -131,7 +138,21 @@ void machine_free(struct machine *m)
 	for (unsigned i = 0; i < m->n_places; i++)
 		free(m->places[i].driver);
 	free(m->places);
+	clients_fini(m);
+	free(m->name);
 	free(m);
+}
+
+int machine_set_name(struct machine *m, const char *name)
+{
+	free(m->name);
+	m->name = strdup(name);
+	return m->name ? 0 : -ENOMEM;
+}
+
+const char *machine_name(const struct machine *m)
+{
+	return m->name;
 }
 
 /* A scan of the bus looks at function 0 first, and at no other where that is missing. */

@@ -41,9 +41,31 @@ void machine_use_host_drivers(struct machine *m, bool on);
 /* Enumerates the tree and starts VFIO. Nothing can be added later. */
 int machine_start(struct machine *m, struct machine_error *err);
 
+/* What watchers and clients call it; NULL: it has no name. Before anybody asks. -ENOMEM. */
+int machine_set_name(struct machine *m, const char *name);
+const char *machine_name(const struct machine *m);
+
 struct pcim *machine_pci(struct machine *m);
 struct bus *machine_bus(struct machine *m);
 struct vfio *machine_vfio(struct machine *m);
+
+/* ------------------------------------------------------------------ clients */
+
+#define MACHINE_COMMAND_LEN 16
+
+/* Who uses the machine: a command that a door serves. */
+struct machine_client {
+	unsigned number; /* from 1, never given twice */
+	pid_t pid;
+	char command[MACHINE_COMMAND_LEN]; /* name of the program */
+	uint64_t since_ns;		   /* CLOCK_REALTIME */
+};
+
+/* Both are events. What is not printable in @command becomes '?'. Any thread. -ENOMEM. */
+int machine_client_add(struct machine *m, pid_t pid, const char *command, unsigned *number);
+void machine_client_remove(struct machine *m, unsigned number);
+/* Copies those there are, in order of their numbers, at most @max; returns how many there are. */
+unsigned machine_clients(struct machine *m, struct machine_client *out, unsigned max);
 
 /* ------------------------------------------------------------------ journal */
 
@@ -54,6 +76,8 @@ enum machine_event_type {
 	MACHINE_EVENT_DETACH,
 	MACHINE_EVENT_OPEN, /* a client opened a device */
 	MACHINE_EVENT_CLOSE,
+	MACHINE_EVENT_JOIN, /* a client came */
+	MACHINE_EVENT_LEAVE,
 };
 const char *machine_event_name(enum machine_event_type type); /* "dma-fault", "reset", ... */
 
@@ -63,6 +87,10 @@ struct machine_event {
 	enum machine_event_type type;
 	char bdf[PCI_BDF_STRLEN]; /* empty where the event is a group's */
 	unsigned group;
+	unsigned client; /* who had the function or group, or came or went; 0: nobody */
+	/* MACHINE_EVENT_JOIN and LEAVE */
+	pid_t pid;
+	char command[MACHINE_COMMAND_LEN];
 	/* MACHINE_EVENT_FAULT; @repeat: how many like it (function, page, access and reason) were
 	 * folded into this one */
 	uint64_t iova, size, repeat;

@@ -63,6 +63,7 @@ struct machine {
 	struct bus *bus; /* NULL until started, as is what follows */
 	struct vfio *vfio;
 	struct journal *journal;
+	char *name; /* or NULL */
 	_Atomic bool started;
 
 	/* The devices that were added. Only the thread that builds the machine. */
@@ -72,7 +73,13 @@ struct machine {
 	} * places;
 	unsigned n_places, max_places;
 	bool host_drivers;
+
+	pthread_mutex_t clients_lock; /* guards what follows */
+	struct client *clients;	      /* oldest first */
+	unsigned last_client;
 };
+
+void clients_fini(struct machine *m); /* clients.c */
 
 /* Writes the text and returns -@errnum. */
 int machine_fail(struct machine_error *err, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);

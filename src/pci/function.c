@@ -229,3 +229,13 @@ unsigned pcif_group(const struct pcif *f)
 {
 	return atomic_load(&f->group);
 }
+
+void pcif_set_client(struct pcif *f, unsigned client)
+{
+	atomic_store(&f->client, client);
+}
+
+unsigned pcif_client(const struct pcif *f)
+{
+	return atomic_load(&f->client);
+}

@@ -311,6 +311,10 @@ void pcif_set_shared(struct pcif *f, bool on);
  * command register 0. To keep more, save config before and write it after, command last. */
 void pcif_reset(struct pcif *f);
 uint64_t pcif_reset_count(const struct pcif *f);
+/* Who uses the function, for those who watch: a number of the upper layers, 0: nobody. Any thread.
+ */
+void pcif_set_client(struct pcif *f, unsigned client);
+unsigned pcif_client(const struct pcif *f);
 
 /*
  * Where interrupts go. pci calls the sink from the raising thread without a lock of its own that

@@ -117,6 +117,7 @@ struct pcif {
 	_Atomic uint32_t gate;
 	_Atomic bool shared_on;
 	_Atomic uint64_t resets;
+	_Atomic unsigned client;
 
 	struct irq_state irq;
 	struct bar_image image[PCIF_NUM_BARS];

@@ -44,13 +44,13 @@ int container_check_extension(struct vfio_obj *obj, struct vfio_call *call)
 void container_attach_group(struct container *c, struct group *g)
 {
 	bus_group_attach(c->obj.v->bus, g->number, c->space);
-	vfio_tell(c->obj.v, VFIO_EVENT_ATTACH, g->number, NULL);
+	vfio_tell(c->obj.v, VFIO_EVENT_ATTACH, g->number, g->client, NULL);
 }
 
 void container_detach_group(struct container *c, struct group *g)
 {
 	bus_group_attach(c->obj.v->bus, g->number, NULL);
-	vfio_tell(c->obj.v, VFIO_EVENT_DETACH, g->number, NULL);
+	vfio_tell(c->obj.v, VFIO_EVENT_DETACH, g->number, g->client, NULL);
 }
 
 /* Source: vfio_ioctl_set_iommu(), vfio_iommu_type1_open(). */

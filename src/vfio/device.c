@@ -131,16 +131,20 @@ static void vdev_disable(struct vdev *d)
 	vconfig_fini(&d->cfg);
 }
 
-int vdev_open(struct vdev *d)
+int vdev_open(struct vdev *d, unsigned client)
 {
 	int ret = 0;
 
 	pthread_mutex_lock(&d->lock);
-	if (!d->opens)
+	if (!d->opens) {
+		pcif_set_client(d->f, client);
 		ret = vdev_enable(d);
+		if (ret)
+			pcif_set_client(d->f, 0);
+	}
 	if (!ret && !d->opens++) {
 		d->open = true;
-		vfio_tell(d->v, VFIO_EVENT_OPEN, d->group->number, d->f);
+		vfio_tell(d->v, VFIO_EVENT_OPEN, d->group->number, client, d->f);
 	}
 	pthread_mutex_unlock(&d->lock);
 	return ret;
@@ -169,7 +173,8 @@ void vdev_close(struct vdev *d)
 	if (last) {
 		vdev_disable(d);
 		d->open = false;
-		vfio_tell(d->v, VFIO_EVENT_CLOSE, d->group->number, d->f);
+		vfio_tell(d->v, VFIO_EVENT_CLOSE, d->group->number, pcif_client(d->f), d->f);
+		pcif_set_client(d->f, 0);
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (last)

@@ -132,8 +132,16 @@ void group_put(struct vfio *v, struct group *g)
 		return;
 	if (g->container)
 		group_leave(v, g);
+	g->client = 0;
 	if (!g->bound)
 		free(g);
+}
+
+void vfio_group_set_client(struct vfio_obj *group, unsigned client)
+{
+	pthread_mutex_lock(&group->v->lock);
+	obj_group(group)->client = client;
+	pthread_mutex_unlock(&group->v->lock);
 }
 
 /*
@@ -182,6 +190,7 @@ int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call)
 	struct group *g = obj_group(obj);
 	struct vfio *v = obj->v;
 	struct device_file *file;
+	unsigned client;
 	struct vdev *d;
 	int ret;
 
@@ -202,13 +211,14 @@ int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call)
 		d->files++;
 		file->d = d;
 	}
+	client = g->client;
 	pthread_mutex_unlock(&v->lock);
 	if (ret) {
 		free(file);
 		return ret;
 	}
 	/* Opening resets the device, which may wait for its I/O: not under the machine's lock. */
-	ret = vdev_open(d);
+	ret = vdev_open(d, client);
 	if (ret) {
 		pthread_mutex_lock(&v->lock);
 		g->devices--;

@@ -99,6 +99,7 @@ struct group {
 	unsigned bound;	    /* functions that vfio-pci drives */
 	unsigned refs;	    /* its file and its device files; 0: not open */
 	unsigned devices;   /* device files */
+	unsigned client;    /* while @refs is not 0 */
 	struct container *container;
 };
 
@@ -184,7 +185,8 @@ struct vfio {
 /* The device that @f is, with a reference, or NULL. */
 struct vdev *vfio_find_device(struct vfio *v, const struct pcif *f);
 void vdev_put(struct vdev *d); /* without vfio.lock; NULL is fine */
-void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, struct pcif *f);
+void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, unsigned client,
+	       struct pcif *f);
 
 /* ------------------------------------------------------------------ requests */
 
@@ -237,7 +239,7 @@ int device_get_region_info(struct vfio_obj *obj, struct vfio_call *call);
 int device_bind_iommufd(struct vfio_obj *obj, struct vfio_call *call);
 int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f);
 void vdev_fini(struct vdev *d);
-int vdev_open(struct vdev *d); /* one more user */
+int vdev_open(struct vdev *d, unsigned client); /* one more user */
 void vdev_close(struct vdev *d);
 void vdev_awake(struct vdev *d); /* a client touches the device */
 static inline struct vdev *obj_device(struct vfio_obj *obj)

@@ -44,10 +44,11 @@ struct group *vfio_find_group(struct vfio *v, unsigned number)
 	return g;
 }
 
-void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, struct pcif *f)
+void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, unsigned client,
+	       struct pcif *f)
 {
 	if (v->event)
-		v->event(v->event_data, type, group, f);
+		v->event(v->event_data, type, group, client, f);
 }
 
 int vfio_new(struct bus *bus, struct vfio **out)

@@ -31,12 +31,12 @@ enum vfio_kind { VFIO_KIND_CONTAINER, VFIO_KIND_GROUP, VFIO_KIND_DEVICE };
 
 enum vfio_event_type { VFIO_EVENT_ATTACH, VFIO_EVENT_DETACH, VFIO_EVENT_OPEN, VFIO_EVENT_CLOSE };
 /*
- * @f: function (OPEN, CLOSE), or NULL; @group: number. Called with a lock of VFIO held (the
- * machine's for ATTACH and DETACH, the device's for OPEN and CLOSE) on any thread: must be quick,
- * and must not call back into VFIO.
+ * @f: function (OPEN, CLOSE), or NULL; @group: number; @client: see vfio_group_set_client(). Called
+ * with a lock of VFIO held (the machine's for ATTACH and DETACH, the device's for OPEN and CLOSE)
+ * on any thread: must be quick, and must not call back into VFIO.
  */
 typedef void (*vfio_event_cb)(void *data, enum vfio_event_type type, unsigned group,
-			      struct pcif *f);
+			      unsigned client, struct pcif *f);
 
 #define VFIO_PCI_DRIVER "vfio-pci"
 
@@ -75,6 +75,12 @@ int vfio_open_group(struct vfio *v, unsigned group, struct vfio_obj **obj);
  */
 void vfio_obj_put(struct vfio_obj *obj);
 enum vfio_kind vfio_obj_kind(const struct vfio_obj *obj);
+/*
+ * Who opened a group, by a number that means something to the caller (0: not told). It goes with
+ * the group and its devices into events, and to pcif_client() while a device is open. To be said
+ * before the group's first request.
+ */
+void vfio_group_set_client(struct vfio_obj *group, unsigned client);
 struct pcif *vfio_device_function(const struct vfio_obj *obj); /* VFIO_KIND_DEVICE only */
 
 /* ------------------------------------------------------------------ requests */

@@ -398,6 +398,9 @@ static void journal_folds(void **state)
 	e = fault_at(0x2000);
 	journal_add(j, &e);
 	e = fault_at(0x1000);
+	e.client = 2;
+	journal_add(j, &e);
+	e = fault_at(0x1000);
 	e.access = IOMMU_READ;
 	journal_add(j, &e);
 	e = fault_at(0x1000);
@@ -409,8 +412,8 @@ static void journal_folds(void **state)
 	e = (struct machine_event){ .type = MACHINE_EVENT_RESET, .bdf = "0000:65:00.0" };
 	journal_add(j, &e);
 	n = journal_read(j, 0, out, 8);
-	assert_int_equal(n, 6);
-	assert_int_equal(calls, 6);
+	assert_int_equal(n, 7);
+	assert_int_equal(calls, 7);
 
 	/* The same page again: counted in the first, save when a second has gone by meanwhile. */
 	for (unsigned i = 0; i < 100; i++) {
@@ -419,7 +422,7 @@ static void journal_folds(void **state)
 	}
 	n = journal_read(j, 0, out, 8);
 	for (unsigned i = 0; i < n; i++)
-		repeats += out[i].repeat + (i >= 6);
+		repeats += out[i].repeat + (i >= 7);
 	assert_int_equal(repeats, 100);
 	journal_free(j);
 }
@@ -479,6 +482,7 @@ static void vfio_journal(void **state)
 	f = find(m, name);
 	assert_int_equal(vfio_open_container(machine_vfio(m), &container), 0);
 	assert_int_equal(vfio_open_group(machine_vfio(m), pcif_group(f), &group), 0);
+	vfio_group_set_client(group, 7);
 	fd.obj = container;
 	call = (struct vfio_call){ .request = VFIO_GROUP_SET_CONTAINER,
 				   .data = &number,
@@ -491,22 +495,58 @@ static void vfio_journal(void **state)
 	call = (struct vfio_call){ .request = VFIO_GROUP_GET_DEVICE_FD,
 				   .data = name,
 				   .size = sizeof(name) };
+	assert_int_equal(pcif_client(f), 0);
 	assert_int_equal(vfio_call(group, &call), 0);
-	vfio_obj_put(call.new_obj);
+	assert_int_equal(pcif_client(f), 7);
+	/* A device outlives its group's file, and is still that client's. */
 	vfio_obj_put(group);
+	vfio_obj_put(call.new_obj);
+	assert_int_equal(pcif_client(f), 0);
 	vfio_obj_put(container);
+	assert_int_equal(vfio_open_group(machine_vfio(m), pcif_group(f), &group), 0);
+	vfio_obj_put(group);
 
 	/* Resets come between. */
 	n = machine_events(m, 0, out, 16);
 	for (unsigned i = 0; i < n; i++) {
 		assert_int_equal(out[i].seq, i + 1);
 		assert_int_equal(out[i].group, pcif_group(f));
+		assert_int_equal(out[i].client, 7);
 		if (out[i].type != MACHINE_EVENT_RESET)
 			assert_int_equal(out[i].type, expected[seen++]);
 		if (out[i].type == MACHINE_EVENT_OPEN || out[i].type == MACHINE_EVENT_CLOSE)
 			assert_string_equal(out[i].bdf, name);
 	}
 	assert_int_equal(seen, ARRAY_SIZE(expected));
+	machine_free(m);
+}
+
+static void clients(void **state)
+{
+	struct machine *m = machine_make();
+	struct machine_client c[3];
+	struct machine_event e[8];
+	unsigned a, b, d;
+
+	assert_int_equal(machine_clients(m, c, 3), 0);
+	assert_int_equal(machine_client_add(m, 100, "qemu-system-x86_64", &a), 0);
+	assert_int_equal(machine_client_add(m, 101, "b", &b), 0);
+	assert_int_equal(machine_client_add(m, 102, "", &d), 0);
+	machine_client_remove(m, b);
+	machine_client_remove(m, b);
+	assert_int_equal(machine_client_add(m, 103, "e\n\xff", &b), 0);
+	assert_true(a == 1 && d == 3 && b == 4);
+	assert_int_equal(machine_clients(m, NULL, 0), 3);
+	assert_int_equal(machine_clients(m, c, 3), 3);
+	assert_true(c[0].number == 1 && c[0].pid == 100 && c[0].since_ns);
+	assert_string_equal(c[0].command, "qemu-system-x86");
+	assert_true(c[1].number == 3 && c[2].number == 4);
+	assert_string_equal(c[2].command, "e??");
+	assert_int_equal(machine_events(m, 0, e, 8), 5);
+	assert_int_equal(e[0].type, MACHINE_EVENT_JOIN);
+	assert_int_equal(e[3].type, MACHINE_EVENT_LEAVE);
+	assert_true(e[3].client == 2 && e[3].pid == 101);
+	assert_string_equal(e[3].command, "b");
 	machine_free(m);
 }
 
@@ -528,12 +568,12 @@ static void free_of_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(spec_errors),     TEST(spec_places),  TEST(functions),
-		TEST(drivers),	       TEST(spec_comma),   TEST(json_errors),
-		TEST(json_devices),    TEST(json_hostile), TEST(json_file),
-		TEST(lines_of_values), TEST(journal_ring), TEST(journal_folds),
-		TEST(machine_journal), TEST(vfio_journal), TEST(event_names),
-		TEST(free_of_nothing),
+		TEST(spec_errors),     TEST(spec_places),     TEST(functions),
+		TEST(drivers),	       TEST(spec_comma),      TEST(json_errors),
+		TEST(json_devices),    TEST(json_hostile),    TEST(json_file),
+		TEST(lines_of_values), TEST(journal_ring),    TEST(journal_folds),
+		TEST(machine_journal), TEST(vfio_journal),    TEST(clients),
+		TEST(event_names),     TEST(free_of_nothing),
 	};
 
 	return cmocka_run_group_tests_name("machine", tests, NULL, NULL);

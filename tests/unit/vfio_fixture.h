@@ -177,7 +177,8 @@ static inline struct pcif *find(struct fixture *x, const char *bdf)
 	return pcim_find(x->pci, b);
 }
 
-static void on_event(void *data, enum vfio_event_type type, unsigned group, struct pcif *f)
+static void on_event(void *data, enum vfio_event_type type, unsigned group, unsigned client,
+		     struct pcif *f)
 {
 	struct fixture *x = data;
 
