@@ -28,6 +28,11 @@ static void print_text(const json_t *e)
 	if (localtime_r(&seconds, &tm))
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
 	printf("%s.%03u ", when, (unsigned)(ns / 1000000 % 1000));
+	if (json_object_get(e, "command")) {
+		printf("client %" PRIu64 " %s: %s (pid %" PRIu64 ")\n", reply_number(e, "client"),
+		       reply_string(e, "type"), reply_string(e, "command"), reply_number(e, "pid"));
+		return;
+	}
 	if (bdf)
 		printf("%s %s", bdf, reply_string(e, "type"));
 	else
@@ -39,6 +44,8 @@ static void print_text(const json_t *e)
 		if (repeat)
 			printf(" (and %" PRIu64 " more like it)", repeat);
 	}
+	if (reply_number(e, "client"))
+		printf(" (client %" PRIu64 ")", reply_number(e, "client"));
 	putchar('\n');
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * cli: the `uvfio` command. main.c finds the command in a table and makes the help texts from it;
- * one file a command; control.c and query.c answer watchers inside of `uvfio run`, client.c is the
- * watchers' side.
+ * one file a command. What a process does that has a machine: build.c makes it, control.c and
+ * query.c answer watchers, serve.c serves a client. command.c is about the command of `uvfio run`;
+ * client.c is the watchers' side of the control socket.
  */
 #ifndef UVFIO_CLI_PRIV_H
 #define UVFIO_CLI_PRIV_H
@@ -10,6 +11,7 @@
 #include <jansson.h>
 
 #include "base/base.h"
+#include "door/door.h"
 #include "machine/machine.h"
 
 /* ------------------------------------------------------------------ commands */
@@ -38,6 +40,7 @@ struct cli_command {
 	const char *operands;		  /* behind the options in the usage line; "" if none */
 	bool wraps;			  /* what follows the first operand is not ours to parse */
 	int usage_status;		  /* CLI_USAGE or CLI_RUN_FAILED */
+	int failed_status;		  /* CLI_FAILED or CLI_RUN_FAILED; of those that need it */
 	const struct cli_option *options; /* ends with name NULL; --help is added to each */
 	const char *const *paragraphs;	  /* of --help, ends with NULL; or NULL */
 	void (*more_help)(FILE *out);	  /* or NULL */
@@ -81,6 +84,55 @@ struct watch_options {
 	}
 int watch_option(void *data, const struct cli_option *o, const char *value);
 
+/* ------------------------------------------------------------------ making a machine */
+
+struct build_spec {
+	const char *text;
+	bool file;
+};
+
+struct build {
+	struct build_spec specs[256];
+	unsigned n;
+	int verbose;
+	bool quiet;
+};
+
+int build_option(const struct cli_command *cmd, struct build *b, const char *text, bool file);
+void build_set_log(const struct build *b);
+int build_machine(const struct cli_command *cmd, const struct build *b, struct machine **m);
+
+/* ------------------------------------------------------------------ a client of a machine */
+
+struct serve {
+	struct machine *machine;
+	struct door_dev *door;
+	unsigned client; /* its number, 0: none (any more) */
+};
+
+int serve_begin(struct serve *s, struct machine *m, const struct door_peer *peer,
+		const char *command, struct door_error *err);
+void serve_end(struct serve *s);
+const char *serve_command_name(const char *argv0);
+
+/* ------------------------------------------------------------------ the command of run */
+
+struct command {
+	char **argv;
+	struct loop *loop;
+	pid_t pid; /* 0: it does not run (any more) */
+	int pidfd;
+	uint64_t first_term_ns; /* 0: none yet */
+};
+
+int command_init(struct command *c, char **argv);
+int command_started(struct command *c, pid_t pid);
+int command_not_started(struct command *c, int err, const char *text);
+int command_wait(struct command *c);
+void command_signal(struct command *c, int sig);
+void command_kill(struct command *c);
+void command_fini(struct command *c); /* a zeroed one with pidfd -1 is fine */
+
 /* ------------------------------------------------------------------ control socket, server */
 
 struct loop;
@@ -108,6 +160,8 @@ struct query_follow {
 };
 /* Answers one request; always gives a reply (new reference), or NULL when memory is out. */
 json_t *query_answer(struct machine *m, const char *line, size_t size, struct query_follow *follow);
+/* The machine's clients, an array; new reference. */
+json_t *query_clients(struct machine *m);
 /* An event as JSON, new reference; NULL when memory is out. */
 json_t *query_event(const struct machine_event *e);
 

@@ -48,6 +48,12 @@ static bool request_number(const json_t *request, const char *key, uint64_t *val
 	return !errno && !*end;
 }
 
+/* Adds who uses something; null where nobody does. */
+static void set_client(json_t *object, unsigned client)
+{
+	json_object_set_new(object, "client", client ? json_integer(client) : json_null());
+}
+
 /* ------------------------------------------------------------------ list */
 
 static json_t *query_function(struct machine *m, struct pcif *f)
@@ -72,7 +78,27 @@ static json_t *query_function(struct machine *m, struct pcif *f)
 			   "dma_read", (json_int_t)stats.read_bytes, "dma_write",
 			   (json_int_t)stats.write_bytes, "faults", (json_int_t)stats.faults);
 	iommu_space_put(space);
+	set_client(object, pcif_client(f));
 	return object;
+}
+
+#define LIST_CLIENTS 1024u
+
+json_t *query_clients(struct machine *m)
+{
+	struct machine_client *clients = calloc(LIST_CLIENTS, sizeof(*clients));
+	json_t *list = json_array();
+	unsigned n;
+
+	n = clients ? machine_clients(m, clients, LIST_CLIENTS) : 0;
+	for (unsigned i = 0; i < MIN(n, LIST_CLIENTS); i++)
+		json_array_append_new(list, json_pack("{s:I,s:I,s:s,s:I}", "client",
+						      (json_int_t)clients[i].number, "pid",
+						      (json_int_t)clients[i].pid, "command",
+						      clients[i].command, "since_ns",
+						      (json_int_t)clients[i].since_ns));
+	free(clients);
+	return list;
 }
 
 static json_t *query_list(struct machine *m)
@@ -86,8 +112,9 @@ static json_t *query_list(struct machine *m)
 	for (unsigned i = 0; i < functions.n; i++)
 		json_array_append_new(list, query_function(m, functions.f[i]));
 	pcim_list_free(&functions);
-	return json_pack("{s:b,s:i,s:s,s:o}", "ok", 1, "pid", (int)getpid(), "version",
-			 UVFIO_VERSION, "devices", list);
+	return json_pack("{s:b,s:i,s:s,s:s?,s:o,s:o}", "ok", 1, "pid", (int)getpid(), "version",
+			 UVFIO_VERSION, "name", machine_name(m), "clients", query_clients(m),
+			 "devices", list);
 }
 
 /* ------------------------------------------------------------------ iommu */
@@ -166,12 +193,24 @@ static json_t *query_iommu(struct machine *m, const json_t *request)
 
 /* ------------------------------------------------------------------ events */
 
+static json_t *query_client_event(const struct machine_event *e)
+{
+	return json_pack("{s:I,s:I,s:s,s:n,s:n,s:I,s:I,s:s}", "seq", (json_int_t)e->seq, "time_ns",
+			 (json_int_t)e->time_ns, "type", machine_event_name(e->type), "bdf",
+			 "group", "client", (json_int_t)e->client, "pid", (json_int_t)e->pid,
+			 "command", e->command);
+}
+
 json_t *query_event(const struct machine_event *e)
 {
-	json_t *object = json_pack("{s:I,s:I,s:s,s:s?,s:I}", "seq", (json_int_t)e->seq, "time_ns",
-				   (json_int_t)e->time_ns, "type", machine_event_name(e->type),
-				   "bdf", *e->bdf ? e->bdf : NULL, "group", (json_int_t)e->group);
+	json_t *object;
 
+	if (e->type == MACHINE_EVENT_JOIN || e->type == MACHINE_EVENT_LEAVE)
+		return query_client_event(e);
+	object = json_pack("{s:I,s:I,s:s,s:s?,s:I}", "seq", (json_int_t)e->seq, "time_ns",
+			   (json_int_t)e->time_ns, "type", machine_event_name(e->type), "bdf",
+			   *e->bdf ? e->bdf : NULL, "group", (json_int_t)e->group);
+	set_client(object, e->client);
 	if (!object || e->type != MACHINE_EVENT_FAULT)
 		return object;
 	json_object_set_new(object, "access",

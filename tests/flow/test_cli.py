@@ -435,6 +435,7 @@ def test_list(tap, cli):
     tap.equal([device[k] for k in ("open", "attached", "mappings", "dma_read", "dma_write",
                                    "faults", "driver")],
               [True, True, 1, 128, 256, 1, "vfio-pci"], "counters")
+    tap.equal((device["client"], other["client"]), (1, None), "who has it")
     tap.ok(device["group"] != other["group"], "groups")
     lines = cli.plain("list")[1].splitlines()
     column = lines[0].index("MODEL")
@@ -542,8 +543,11 @@ def test_events(tap, cli):
             break
         seen.append(json.loads(line))
     fault = next(e for e in seen if e["type"] == "dma-fault")
-    tap.equal([fault[k] for k in ("bdf", "access", "iova", "size", "reason")],
-              [BDF, "write", "0xdead000", 64, "not-mapped"], "the fault")
+    tap.equal([fault[k] for k in ("bdf", "access", "iova", "size", "reason", "client")],
+              [BDF, "write", "0xdead000", 64, "not-mapped", 1], "the fault")
+    join = seen[0] if seen[0]["type"] == "join" else cli.event_lines()[0]
+    tap.equal((join["type"], join["client"], join["command"], join["bdf"]),
+              ("join", 1, os.path.basename(PYTHON), None), "the client came")
     tap.ok({"attach", "open"} <= {e["type"] for e in seen}, "what came before it", seen)
     running.say("reset")
     events = cli.event_lines()
@@ -552,7 +556,7 @@ def test_events(tap, cli):
     tap.equal([e["seq"] for e in events], list(range(1, len(events) + 1)), "without gaps")
     text = cli.plain("events")[1]
     want = rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}} {BDF} dma-fault write iova 0xdead000 " \
-           r"size 64: not mapped$"
+           r"size 64: not mapped \(client 1\)$"
     tap.ok(re.search(want, text, re.M), "as text", text)
     interrupted = subprocess.Popen([*cli.place.plain_prefix, cli.place.uvfio, "events", "-f"],
                                    env=cli.env, text=True, stdout=subprocess.PIPE)
@@ -562,7 +566,7 @@ def test_events(tap, cli):
     interrupted.stdout.close()
     tap.equal(running.end(), 0, "end of the machine")
     rest = [json.loads(line)["type"] for line in follower.stdout]
-    tap.ok("close" in rest, "the last events reach a follower", rest)
+    tap.ok({"close", "leave"} <= set(rest), "the last events reach a follower", rest)
     tap.equal(follower.wait(PATIENCE), 0, "whose end is a success")
     follower.stdout.close()
 

@@ -14,25 +14,23 @@
 
 struct adoption {
 	struct door_dev *d;
-	int sock;
-	const int *give_up;
-	unsigned n_give_up;
+	const struct door_peer *peer;
 	struct door_error *err;
 };
 
 /* 0: @fd can be read. -ECANCELED: there is a reason to give up. */
 static int wait_readable(struct adoption *a, int fd)
 {
-	struct pollfd p[1 + DOOR_GIVE_UP_MAX];
+	struct pollfd p[DOOR_GIVE_UP_MAX + 1];
 	unsigned i;
 
-	for (i = 0; i < a->n_give_up; i++)
-		p[i] = (struct pollfd){ .fd = a->give_up[i], .events = POLLIN };
+	for (i = 0; i < DOOR_GIVE_UP_MAX; i++)
+		p[i] = (struct pollfd){ .fd = a->peer->give_up[i], .events = POLLIN };
 	p[i] = (struct pollfd){ .fd = fd, .events = POLLIN };
-	while (poll(p, a->n_give_up + 1, -1) < 0)
+	while (poll(p, ARRAY_SIZE(p), -1) < 0)
 		if (errno != EINTR)
 			return -errno;
-	for (i = 0; i < a->n_give_up; i++)
+	for (i = 0; i < DOOR_GIVE_UP_MAX; i++)
 		if (p[i].revents)
 			return explain_text(a->err, -ECANCELED,
 					    "given up while the command was started");
@@ -47,10 +45,10 @@ static int expect(struct adoption *a, int32_t want, int *fds, unsigned n, struct
 	size_t got;
 	int r;
 
-	r = wait_readable(a, a->sock);
+	r = wait_readable(a, a->peer->sock);
 	if (r)
 		return r;
-	r = fdpass_recv(a->sock, fds, &got_fds, &msg, sizeof(msg), &got);
+	r = fdpass_recv(a->peer->sock, fds, &got_fds, &msg, sizeof(msg), &got);
 	if (r)
 		return explain_text(a->err, r, "cannot talk to the starting command: %s",
 				    strerror(-r));
@@ -76,10 +74,10 @@ static int expect_exec(struct adoption *a)
 	size_t got;
 	int r;
 
-	r = wait_readable(a, a->sock);
+	r = wait_readable(a, a->peer->sock);
 	if (r)
 		return r;
-	r = fdpass_recv(a->sock, NULL, &n, &msg, sizeof(msg), &got);
+	r = fdpass_recv(a->peer->sock, NULL, &n, &msg, sizeof(msg), &got);
 	if (r || !got)
 		return r;
 	memcpy(a->err->text, msg.text, sizeof(a->err->text));
@@ -114,7 +112,7 @@ static int check_reach(const struct door_dev *d, const struct launch_msg *ready,
 static int send_start(struct adoption *a)
 {
 	struct launch_msg msg = { .kind = LAUNCH_START };
-	int r = fdpass_send(a->sock, a->d->lifeline_fds, LIFELINES, &msg, sizeof(msg));
+	int r = fdpass_send(a->peer->sock, a->d->lifeline_fds, LIFELINES, &msg, sizeof(msg));
 
 	lifelines_close_fds(a->d);
 	if (r == -EPIPE || r == -ECONNRESET)
@@ -156,20 +154,14 @@ static int take_over(struct adoption *a)
 	return 0;
 }
 
-int door_dev_adopt(struct door_dev *d, int sock, pid_t pid, const int *give_up, unsigned n_give_up,
-		   struct door_error *err)
+int door_dev_adopt(struct door_dev *d, const struct door_peer *peer, struct door_error *err)
 {
-	struct adoption a = {
-		.d = d,
-		.sock = sock,
-		.give_up = give_up,
-		.n_give_up = MIN(n_give_up, DOOR_GIVE_UP_MAX),
-		.err = err,
-	};
+	struct adoption a = { .d = d, .peer = peer, .err = err };
 	int r;
 
 	err->text[0] = 0;
-	d->child = pid;
+	d->child = peer->pid;
+	d->child_ours = peer->child;
 	r = send_start(&a);
 	if (!r)
 		r = take_over(&a);
@@ -178,6 +170,10 @@ int door_dev_adopt(struct door_dev *d, int sock, pid_t pid, const int *give_up, 
 	if (!r)
 		r = notify_start(d);
 	if (!r)
-		r = fdpass_send(sock, NULL, 0, "", 1);
-	return r ? r : expect_exec(&a);
+		r = fdpass_send(peer->sock, NULL, 0, "", 1);
+	if (!r)
+		r = expect_exec(&a);
+	if (r && !err->text[0])
+		explain_text(err, r, "cannot open the door: %s", strerror(-r));
+	return r;
 }

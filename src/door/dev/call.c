@@ -205,21 +205,20 @@ static void work_fini(struct work *w)
 /* A close that is still on its way to us must not make a request fail that came after it. */
 static int call_patiently(struct work *w)
 {
-	struct door_dev *d = w->c->door;
-	uint64_t deadline = 0;
+	uint64_t start = 0;
 	uint64_t seen;
 	int r;
 
 	for (;;) {
-		if (!atomic_load_explicit(&d->n_flushed, memory_order_relaxed))
+		if (!handles_expect_release())
 			return vfio_call(w->c->obj, &w->vc);
-		seen = handles_released(d);
+		seen = handles_released();
 		r = vfio_call(w->c->obj, &w->vc);
 		if (r != -EBUSY)
 			return r;
-		if (!deadline)
-			deadline = time_mono_ns() + RELEASE_GRACE_NS;
-		if (!handles_wait_released(d, seen, deadline))
+		if (!start)
+			start = time_mono_ns();
+		if (!handles_wait_released(seen, start))
 			return r;
 	}
 }

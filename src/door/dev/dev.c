@@ -41,7 +41,7 @@ static int init_funcs(struct door_dev *d)
 	return 0;
 }
 
-int door_dev_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door,
+int door_dev_new(struct pcim *pci, struct vfio *vfio, unsigned client, struct door_dev **door,
 		 struct door_error *err)
 {
 	struct door_dev *d = calloc(1, sizeof(*d));
@@ -54,6 +54,7 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door,
 		return -ENOMEM;
 	d->pci = pci;
 	d->vfio = vfio;
+	d->client = client;
 	d->uid = geteuid();
 	d->gid = getegid();
 	d->fuse_fd = d->root_fd = d->listener = d->notify_event = -1;
@@ -64,7 +65,6 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door,
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_condattr_init(&mono);
 	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
-	pthread_cond_init(&d->released_cond, &mono);
 	pthread_cond_init(&d->calls_cond, &mono);
 	pthread_condattr_destroy(&mono);
 	r = view_new(pci, vfio, &d->view);
@@ -82,6 +82,8 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, struct door_dev **door,
 		door_dev_free(d);
 	else
 		*door = d;
+	if (r && !err->text[0])
+		explain_text(err, r, "cannot open the door: %s", strerror(-r));
 	return r;
 }
 
@@ -115,51 +117,7 @@ void door_dev_free(struct door_dev *d)
 	free(d->funcs);
 	free(d->owners);
 	view_free(d->view);
-	pthread_cond_destroy(&d->released_cond);
 	pthread_cond_destroy(&d->calls_cond);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
-}
-
-pid_t door_dev_pid(const struct door_dev *d)
-{
-	return d->child;
-}
-
-/* ------------------------------------------------------------------ a machine of its own */
-
-static int launch(struct door_dev *d, char *const argv[], struct door_error *err)
-{
-	struct door_launch l;
-	int r = door_launch(argv, getpid(), &l, err);
-
-	if (r)
-		return r;
-	fd_limit_raise();
-	d->child_ours = true;
-	r = door_dev_adopt(d, l.sock, l.pid, NULL, 0, err);
-	close(fd_steal(&l.sock));
-	return r ? door_launch_undo(&l, r, err) : 0;
-}
-
-int door_dev_start(struct pcim *pci, struct vfio *vfio, char *const argv[], struct door_dev **door,
-		   struct door_error *err)
-{
-	struct door_dev *d = NULL;
-	int r;
-
-	err->text[0] = 0;
-	r = guard_init();
-	if (!r)
-		r = door_dev_new(pci, vfio, &d, err);
-	if (!r)
-		r = launch(d, argv, err);
-	if (r) {
-		door_dev_free(d);
-		if (!err->text[0])
-			explain_text(err, r, "cannot open the door: %s", strerror(-r));
-		return r;
-	}
-	*door = d;
-	return 0;
 }

@@ -154,6 +154,11 @@ int explain_seccomp(struct door_error *err, int errnum)
 		strerror(-errnum));
 }
 
+int explain_process(struct door_error *err, int errnum)
+{
+	return explain_text(err, errnum, "cannot start a process: %s", strerror(-errnum));
+}
+
 int explain_reach(struct door_error *err, int errnum, const char *call)
 {
 	if (sysctl_value("/proc/sys/kernel/yama/ptrace_scope", 0) > 1)

@@ -10,12 +10,27 @@
  * FUSE tells of a last close after close(2) has returned (RELEASE is not waited for), so a client
  * that closes a group and opens it again could still meet itself: EBUSY, where the kernel's VFIO
  * would have opened. FLUSH, which close(2) does wait for, tells which files may be on their way
- * out; whoever gets EBUSY waits for their release for a moment and tries again.
+ * out; whoever gets EBUSY waits for their release for a moment and tries again. That is so across
+ * all doors of the process, as a machine may have several: what the killed client of one held is
+ * free for the next client of another.
  */
 #include <errno.h>
 #include <time.h>
 
 #include "door/dev/priv.h"
+
+#define GRACE_NS 500000000ull
+#define STALE_NS 5000000000ull
+
+/* Of all doors. */
+static struct {
+	pthread_mutex_t lock; /* guards @released */
+	pthread_cond_t cond;
+	uint64_t released;
+	_Atomic uint32_t flushed;    /* files that may be on their way out */
+	_Atomic uint64_t flushed_ns; /* when the last of them was flushed, CLOCK_MONOTONIC */
+	atomic_uint vfio;	     /* handles of VFIO files */
+} files = { .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 
 #define REFS(state) ((uint32_t)(state))
 #define GENERATION(state) ((state) >> 32)
@@ -77,7 +92,7 @@ int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **out, 
 		return r;
 
 	if (kind == HANDLE_VFIO)
-		atomic_fetch_add(&d->n_vfio, 1);
+		atomic_fetch_add(&files.vfio, 1);
 	h->kind = kind;
 	h->obj = NULL;
 	h->session = NULL;
@@ -114,6 +129,14 @@ struct handle *handle_get(struct door_dev *d, uint64_t fh)
 	return h;
 }
 
+static void tell_released(void)
+{
+	pthread_mutex_lock(&files.lock);
+	files.released++;
+	pthread_cond_broadcast(&files.cond);
+	pthread_mutex_unlock(&files.lock);
+}
+
 static void destroy(struct door_dev *d, struct handle *h)
 {
 	/* The device's session ends first: the image is the function's own again when the close of
@@ -126,20 +149,19 @@ static void destroy(struct door_dev *d, struct handle *h)
 	if (h->obj)
 		vfio_obj_put(h->obj);
 	/* With the last file of the last client goes what was kept of their processes. */
-	if (h->kind == HANDLE_VFIO && atomic_fetch_sub(&d->n_vfio, 1) == 1)
+	if (h->kind == HANDLE_VFIO && atomic_fetch_sub(&files.vfio, 1) == 1)
 		iommu_mem_cache_drop();
 	free(h->text);
 	h->text = NULL;
 
-	pthread_mutex_lock(&d->lock);
 	if (atomic_exchange(&h->flushed, false))
-		atomic_fetch_sub(&d->n_flushed, 1);
+		atomic_fetch_sub(&files.flushed, 1);
+	pthread_mutex_lock(&d->lock);
 	atomic_store(&h->state, (GENERATION(atomic_load(&h->state)) + 1) << 32);
 	h->next_free = d->free;
 	d->free = h;
-	d->released++;
-	pthread_cond_broadcast(&d->released_cond);
 	pthread_mutex_unlock(&d->lock);
+	tell_released();
 }
 
 void handle_put(struct door_dev *d, struct handle *h)
@@ -154,51 +176,66 @@ void handle_close(struct door_dev *d, struct handle *h)
 		handle_put(d, h);
 }
 
+static void expect_release(void)
+{
+	atomic_store(&files.flushed_ns, time_mono_ns());
+	atomic_fetch_add(&files.flushed, 1);
+}
+
 /* A descriptor of @h was closed, maybe the last one. */
-void handle_flushed(struct door_dev *d, struct handle *h)
+void handle_flushed(struct handle *h)
 {
 	if (!atomic_exchange(&h->flushed, true))
-		atomic_fetch_add(&d->n_flushed, 1);
+		expect_release();
 }
 
 /* @h is in use: that close was not the last one. */
-void handle_used(struct door_dev *d, struct handle *h)
+void handle_used(struct handle *h)
 {
 	if (atomic_load_explicit(&h->flushed, memory_order_relaxed) &&
 	    atomic_exchange(&h->flushed, false))
-		atomic_fetch_sub(&d->n_flushed, 1);
+		atomic_fetch_sub(&files.flushed, 1);
 }
 
-uint64_t handles_released(struct door_dev *d)
+bool handles_expect_release(void)
+{
+	return atomic_load_explicit(&files.flushed, memory_order_relaxed);
+}
+
+uint64_t handles_released(void)
 {
 	uint64_t n;
 
-	pthread_mutex_lock(&d->lock);
-	n = d->released;
-	pthread_mutex_unlock(&d->lock);
+	pthread_mutex_lock(&files.lock);
+	n = files.released;
+	pthread_mutex_unlock(&files.lock);
 	return n;
 }
 
 /**
  * handles_wait_released() - something was busy; wait for a file that is being closed.
  * @seen: handles_released() from before the attempt
- * @deadline_ns: CLOCK_MONOTONIC
+ * @start_ns: of the first attempt, CLOCK_MONOTONIC
+ *
+ * A file of which one copy was closed long ago, while others stay, is not waited for.
  * Returns true if it is worth trying again.
  */
-bool handles_wait_released(struct door_dev *d, uint64_t seen, uint64_t deadline_ns)
+bool handles_wait_released(uint64_t seen, uint64_t start_ns)
 {
+	bool stale = start_ns > atomic_load(&files.flushed_ns) + STALE_NS;
+	uint64_t until = start_ns + GRACE_NS;
 	struct timespec ts = {
-		.tv_sec = (time_t)(deadline_ns / 1000000000u),
-		.tv_nsec = (long)(deadline_ns % 1000000000u),
+		.tv_sec = (time_t)(until / 1000000000u),
+		.tv_nsec = (long)(until % 1000000000u),
 	};
 	bool again;
 	int r = 0;
 
-	pthread_mutex_lock(&d->lock);
-	while (d->released == seen && atomic_load(&d->n_flushed) && !r)
-		r = pthread_cond_timedwait(&d->released_cond, &d->lock, &ts);
-	again = d->released != seen;
-	pthread_mutex_unlock(&d->lock);
+	pthread_mutex_lock(&files.lock);
+	while (!stale && files.released == seen && atomic_load(&files.flushed) && !r)
+		r = pthread_cond_clockwait(&files.cond, &files.lock, CLOCK_MONOTONIC, &ts);
+	again = files.released != seen;
+	pthread_mutex_unlock(&files.lock);
 	return again;
 }
 
@@ -207,6 +244,7 @@ void handles_close_all(struct door_dev *d)
 {
 	uint32_t i;
 
+	expect_release();
 	for (i = 0; i < d->n_blocks * HANDLES_PER_BLOCK; i++) {
 		struct handle *h = slot(d, i);
 		uint64_t state = atomic_load(&h->state);
@@ -219,6 +257,8 @@ void handles_close_all(struct door_dev *d)
 			handle_close(d, h);
 		handle_put(d, h);
 	}
+	atomic_fetch_sub(&files.flushed, 1);
+	tell_released();
 }
 
 /* No FUSE thread runs any more: what is left are our own mappings' files. */

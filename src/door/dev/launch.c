@@ -303,7 +303,7 @@ static void start_watcher(struct launch *l)
 	int r = dir < 0 ? -errno : watcher_start(l->lifelines, dir, &pidfd);
 
 	if (r)
-		fail(l, explain_text(&err, r, "cannot start a process: %s", strerror(-r)), &err);
+		fail(l, explain_process(&err, r), &err);
 	if (fdpass_send(l->sock, &pidfd, 1, &msg, sizeof(msg)))
 		_exit(127);
 }
@@ -399,11 +399,6 @@ static __attribute__((noreturn)) void launch_child(struct launch *l)
 
 /* ------------------------------------------------------------------ the launcher */
 
-/**
- * door_launch() - fork a process that becomes a command once a machine has adopted it.
- * @server: the machine's process
- * Returns 0, or -errno with the cause in @err and nothing left behind.
- */
 int door_launch(char *const argv[], pid_t server, struct door_launch *out, struct door_error *err)
 {
 	struct launch l = {
@@ -426,7 +421,7 @@ int door_launch(char *const argv[], pid_t server, struct door_launch *out, struc
 		return r;
 	l.bpf = bpf;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
-		return -errno;
+		return explain_process(err, -errno);
 	fflush(NULL);
 	pid = fork();
 	if (!pid) {
@@ -438,17 +433,12 @@ int door_launch(char *const argv[], pid_t server, struct door_launch *out, struc
 	close(sock[1]);
 	if (r) {
 		close(sock[0]);
-		return r;
+		return explain_process(err, r);
 	}
 	*out = (struct door_launch){ .pid = pid, .sock = sock[0] };
 	return 0;
 }
 
-/**
- * door_launch_undo() - end a process that did not become a command.
- * @errnum: why, from the machine. Returns that, or -EINTR with the words in @err if a signal (the
- * terminal's, which had it first) ended the process before.
- */
 int door_launch_undo(struct door_launch *l, int errnum, struct door_error *err)
 {
 	int status = 0;

@@ -111,7 +111,7 @@ static void serve(struct door_dev *d, const struct seccomp_notif *n)
 		answer(d, n, r, r ? 0 : SECCOMP_USER_NOTIF_FLAG_CONTINUE);
 		return;
 	}
-	handle_used(d, h);
+	handle_used(h);
 	r = get_device(d, h, n, &fd);
 	handle_put(d, h);
 	if (!r) {

@@ -71,14 +71,14 @@ void handle_publish(struct handle *h);
 struct handle *handle_get(struct door_dev *d, uint64_t fh); /* NULL: no such open file */
 void handle_put(struct door_dev *d, struct handle *h);
 void handle_close(struct door_dev *d, struct handle *h); /* its last descriptor is gone; once */
-void handle_flushed(struct door_dev *d, struct handle *h);
-void handle_used(struct door_dev *d, struct handle *h);
+void handle_flushed(struct handle *h);
+void handle_used(struct handle *h);
 void handles_close_all(struct door_dev *d);
 void handles_free(struct door_dev *d);
 /* Releases are told to us late; see handle.c. */
-uint64_t handles_released(struct door_dev *d);
-bool handles_wait_released(struct door_dev *d, uint64_t seen, uint64_t deadline_ns);
-#define RELEASE_GRACE_NS 500000000ull
+bool handles_expect_release(void);
+uint64_t handles_released(void);
+bool handles_wait_released(uint64_t seen, uint64_t start_ns);
 
 /* ------------------------------------------------------------------ device sessions */
 
@@ -254,6 +254,7 @@ int explain_old_kernel(struct door_error *err, const char *what);
 int explain_userns(struct door_error *err, int errnum);
 int explain_mount(struct door_error *err, int errnum, const char *what, bool userns);
 int explain_seccomp(struct door_error *err, int errnum);
+int explain_process(struct door_error *err, int errnum);
 int explain_reach(struct door_error *err, int errnum, const char *call);
 int explain_text(struct door_error *err, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
 bool door_is_nested(void);
@@ -280,6 +281,7 @@ struct door_dev {
 	struct pcim *pci;
 	struct vfio *vfio;
 	struct view *view;
+	unsigned client; /* number in events */
 	uid_t uid;
 	gid_t gid;
 	pid_t child;	 /* the command, as this process sees it */
@@ -305,10 +307,6 @@ struct door_dev {
 	_Atomic(struct handle *) blocks[HANDLE_BLOCKS];
 	unsigned n_blocks;
 	struct handle *free;
-	pthread_cond_t released_cond;
-	uint64_t released;
-	_Atomic uint32_t n_flushed;
-	atomic_uint n_vfio; /* handles of VFIO files */
 
 	/* sessions */
 	struct door_func *funcs;

@@ -18,15 +18,17 @@
 
 static int open_group(struct door_dev *d, unsigned group, struct vfio_obj **obj)
 {
-	uint64_t deadline = time_mono_ns() + RELEASE_GRACE_NS;
+	uint64_t start = time_mono_ns();
 	uint64_t seen;
 	int r;
 
 	fuse_step_aside(d);
 	do {
-		seen = handles_released(d);
+		seen = handles_released();
 		r = vfio_open_group(d->vfio, group, obj);
-	} while (r == -EBUSY && handles_wait_released(d, seen, deadline));
+	} while (r == -EBUSY && handles_wait_released(seen, start));
+	if (!r)
+		vfio_group_set_client(*obj, d->client);
 	return r;
 }
 
@@ -109,7 +111,7 @@ void file_flush(struct fuse_req *r)
 
 	if (h) {
 		if (h->kind == HANDLE_VFIO)
-			handle_flushed(r->door, h);
+			handle_flushed(h);
 		handle_put(r->door, h);
 	}
 	fuse_reply(r, 0);
@@ -217,7 +219,7 @@ void file_read(struct fuse_req *r)
 		fuse_reply(r, -EBADF);
 		return;
 	}
-	handle_used(r->door, h);
+	handle_used(h);
 	if (h->session && !(in->read_flags & FUSE_READ_LOCKOWNER)) {
 		page_fill(r, h, in);
 	} else if (h->kind == HANDLE_VIEW) {
@@ -254,7 +256,7 @@ void file_write(struct fuse_req *r)
 	} else if (h->kind == HANDLE_VIEW) {
 		fs_view_write(r, h, in);
 	} else {
-		handle_used(r->door, h);
+		handle_used(h);
 		if (is_device(h)) {
 			expect_fault(r, h, in->offset);
 			n = vfio_device_write(h->obj, in + 1, in->size, in->offset);
@@ -317,7 +319,7 @@ void file_ioctl(struct fuse_req *r)
 	h = handle_get(r->door, in->fh);
 	/* 32-bit programs as well: blocks are laid out alike (Linux compat_ptr_ioctl()). */
 	if (h && h->kind == HANDLE_VFIO) {
-		handle_used(r->door, h);
+		handle_used(h);
 		c.obj = h->obj;
 		ret = needs_filter(h->obj, in->cmd) ? -EPERM : call_run(&c);
 	}
