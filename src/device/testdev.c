@@ -22,194 +22,122 @@
 
 #include "device/device.h"
 
-#define TESTDEV_ID 0x75766601u /* "uvf", register map version 1 */
+#define DMA_MAX KIB(64)
 
-enum { BAR_REGS, BAR_MAPPED, BAR_RAM, BAR_MIXED = 4, BAR_IO };
-#define DMA_MAX 65536u
-#define STATUS_DMA_DONE BIT(0)
-#define STATUS_DMA_FAULT BIT(1)
+/* The registers, by their place in testdev_regs. */
+enum { ID, SCRATCH, STATUS, ACCESSES, RESETS, MASKED, MAILBOX, MAIL_LAST, MAIL_COUNT, ARRAY, DMA };
+enum { ADDR_LO = DMA, ADDR_HI, LEN, CMD, DMA_STATUS, COUNT, SUM, SEED, IRQ_RAISE, IRQ_LEVEL };
+/* Values of CMD; of DMA_STATUS, which STATUS collects. */
 enum { CMD_FILL = 1, CMD_LOAD = 2, CMD_STORE = 4, CMD_OP = 0xff, CMD_IRQ = 0x100 };
 enum { DMA_IDLE, DMA_OK, DMA_FAULT, DMA_INVALID = 4 };
-
-/* ------------------------------------------------------------------ state */
+enum { BAR_REGS, BAR_MAPPED, BAR_RAM, BAR_MIXED = 4, BAR_IO };
 
 struct block {
 	struct pcif *f;
 	unsigned bar;
+	uint32_t resets;
 	uint8_t buffer[DMA_MAX];
 };
 
-struct testdev {
-	struct block block[2];
-	uint32_t resets;
-};
-
-enum reg {
-	REG_ID,
-	REG_LIVENESS,
-	REG_SCRATCH,
-	REG_STATUS,
-	REG_ACCESSES,
-	REG_RESETS,
-	REG_STATUS_SET,
-	REG_MASKED,
-	REG_DMA_ADDR_LO,
-	REG_DMA_ADDR_HI,
-	REG_DMA_LEN,
-	REG_DMA_CMD,
-	REG_DMA_STATUS,
-	REG_DMA_COUNT,
-	REG_DMA_SUM,
-	REG_DMA_SEED,
-	REG_IRQ_RAISE,
-	REG_IRQ_LEVEL,
-	REG_MAILBOX,
-	REG_MAIL_LAST,
-	REG_MAIL_COUNT,
-	REG_ARRAY,
-};
-
-static uint32_t get(struct block *b, enum reg reg)
+static uint32_t get(struct block *b, unsigned reg)
 {
 	return pcif_regs_get(pcif_bar_regs(b->f, b->bar), reg, 0);
 }
 
-static void set(struct block *b, enum reg reg, uint32_t value)
+static void set(struct block *b, unsigned reg, uint32_t value)
 {
 	pcif_regs_set(pcif_bar_regs(b->f, b->bar), reg, 0, value);
 }
 
-/* ------------------------------------------------------------------ DMA and interrupts */
-
-static void fill(struct block *b, uint32_t len, uint32_t seed)
+/* Carries out one command; returns what DMA_STATUS says then. */
+static uint32_t dma(struct block *b, unsigned op, uint64_t iova, uint32_t len)
 {
-	for (uint32_t i = 0; i < len; i++)
-		b->buffer[i] = (uint8_t)(seed + i + (i >> 8));
-}
-
-/* FNV-1a, 32 bits: short enough to be written again in any test, and it sees the order of bytes. */
-static uint32_t sum(const struct block *b, uint32_t len)
-{
-	uint32_t hash = 0x811c9dc5u;
-
-	for (uint32_t i = 0; i < len; i++)
-		hash = (hash ^ b->buffer[i]) * 0x01000193u;
-	return hash;
-}
-
-static int dma(struct block *b, uint32_t op, uint64_t iova, uint32_t len)
-{
+	uint32_t seed = get(b, SEED), sum = 0x811c9dc5u;
 	int ret;
 
-	switch (op) {
-	case CMD_FILL:
-		fill(b, len, get(b, REG_DMA_SEED));
-		return pcif_dma_write(b->f, iova, b->buffer, len);
-	case CMD_STORE:
-		return pcif_dma_write(b->f, iova, b->buffer, len);
-	case CMD_LOAD:
+	if (!len || len > DMA_MAX || (op != CMD_FILL && op != CMD_LOAD && op != CMD_STORE))
+		return DMA_INVALID;
+	if (op == CMD_LOAD) {
 		ret = pcif_dma_read(b->f, iova, b->buffer, len);
+		/* FNV-1a: sees the order of the bytes, and is soon written again in a test. */
+		for (uint32_t i = 0; i < len; i++)
+			sum = (sum ^ b->buffer[i]) * 0x01000193u;
 		if (!ret)
-			set(b, REG_DMA_SUM, sum(b, len));
-		return ret;
-	default:
-		return -EINVAL;
+			set(b, SUM, sum);
+	} else {
+		for (uint32_t i = 0; op == CMD_FILL && i < len; i++)
+			b->buffer[i] = (uint8_t)(seed + i + i / 256);
+		ret = pcif_dma_write(b->f, iova, b->buffer, len);
 	}
+	return ret ? DMA_FAULT : DMA_OK;
 }
 
-static void write_dma_cmd(void *state, unsigned index, uint32_t value)
+static void write_cmd(void *state, unsigned index, uint32_t value)
 {
 	struct block *b = state;
-	uint64_t iova = (uint64_t)get(b, REG_DMA_ADDR_HI) << 32 | get(b, REG_DMA_ADDR_LO);
-	uint32_t len = get(b, REG_DMA_LEN);
-	int ret = len && len <= DMA_MAX ? dma(b, value & CMD_OP, iova, len) : -EINVAL;
+	uint64_t iova = (uint64_t)get(b, ADDR_HI) << 32 | get(b, ADDR_LO);
+	uint32_t result = dma(b, value & CMD_OP, iova, get(b, LEN));
 
-	set(b, REG_DMA_COUNT, ret ? 0 : len);
-	if (ret != -EINVAL)
-		set(b, REG_STATUS, get(b, REG_STATUS) | (ret ? STATUS_DMA_FAULT : STATUS_DMA_DONE));
+	set(b, COUNT, result == DMA_OK ? get(b, LEN) : 0);
+	set(b, STATUS, get(b, STATUS) | result);
 	/* Last: a client that polls DMA_STATUS finds everything else in place. */
-	set(b, REG_DMA_STATUS, ret == -EINVAL ? DMA_INVALID : ret ? DMA_FAULT : DMA_OK);
-	if (ret == -EINVAL || !(value & CMD_IRQ))
+	set(b, DMA_STATUS, result);
+	if (result == DMA_INVALID || !(value & CMD_IRQ))
 		return;
 	/* A message where these are in use, else the pin; IRQ_LEVEL takes that down. */
 	pcif_irq_raise(b->f, value >> 16);
 	if (pcif_irq_mode(b->f) == PCIF_IRQ_INTX) {
-		set(b, REG_IRQ_LEVEL, 1);
+		set(b, IRQ_LEVEL, 1);
 		pcif_intx_set(b->f, true);
 	}
 }
 
 static void write_irq_raise(void *state, unsigned index, uint32_t value)
 {
-	struct block *b = state;
-
-	pcif_irq_raise(b->f, value & 0xffff);
+	pcif_irq_raise(((struct block *)state)->f, value & 0xffff);
 }
 
 static void write_irq_level(void *state, unsigned index, uint32_t value)
 {
-	struct block *b = state;
-
-	pcif_intx_set(b->f, value);
-}
-
-/* ------------------------------------------------------------------ other registers */
-
-static void write_status_set(void *state, unsigned index, uint32_t value)
-{
-	struct block *b = state;
-
-	set(b, REG_STATUS, get(b, REG_STATUS) | value);
+	pcif_intx_set(((struct block *)state)->f, value);
 }
 
 static void write_mailbox(void *state, unsigned index, uint32_t value)
 {
-	struct block *b = state;
-
-	set(b, REG_MAIL_LAST, value);
-	set(b, REG_MAIL_COUNT, get(b, REG_MAIL_COUNT) + 1);
-}
-
-static uint32_t read_liveness(void *state, unsigned index)
-{
-	return ~get(state, REG_LIVENESS);
+	set(state, MAIL_LAST, value);
+	set(state, MAIL_COUNT, get(state, MAIL_COUNT) + 1);
 }
 
 static uint32_t read_accesses(void *state, unsigned index)
 {
-	struct block *b = state;
-
-	return pcif_regs_accesses(pcif_bar_regs(b->f, BAR_REGS));
+	return pcif_regs_accesses(pcif_bar_regs(((struct block *)state)->f, BAR_REGS));
 }
 
 #define RW .kind = PCIF_REG_PLAIN, .wmask = 0xffffffffu
 #define RO .kind = PCIF_REG_STATUS
-#define CMD .kind = PCIF_REG_MAILBOX
+#define COMMAND .kind = PCIF_REG_MAILBOX
 
 static const struct pcif_reg testdev_regs[] = {
-	[REG_ID] = { "ID", 0x00, RO, .reset = TESTDEV_ID },
-	[REG_LIVENESS] = { "LIVENESS", 0x04, RW, .read = read_liveness },
-	[REG_SCRATCH] = { "SCRATCH", 0x08, RW },
-	[REG_STATUS] = { "STATUS", 0x0c, PCIF_REG_PLAIN, .w1c = 0xffffffffu },
-	[REG_ACCESSES] = { "ACCESSES", 0x10, RO, .read = read_accesses },
-	[REG_RESETS] = { "RESETS", 0x14, RO },
-	[REG_STATUS_SET] = { "STATUS_SET", 0x18, CMD, .write = write_status_set },
-	[REG_MASKED] = { "MASKED", 0x1c, PCIF_REG_PLAIN, .reset = 0x12345678, .wmask = 0xff00ff },
-	[REG_DMA_ADDR_LO] = { "DMA_ADDR_LO", 0x20, RW },
-	[REG_DMA_ADDR_HI] = { "DMA_ADDR_HI", 0x24, RW },
-	[REG_DMA_LEN] = { "DMA_LEN", 0x28, RW },
-	[REG_DMA_CMD] = { "DMA_CMD", 0x2c, CMD, .write = write_dma_cmd },
-	[REG_DMA_STATUS] = { "DMA_STATUS", 0x30, RO },
-	[REG_DMA_COUNT] = { "DMA_COUNT", 0x34, RO },
-	[REG_DMA_SUM] = { "DMA_SUM", 0x38, RO },
-	[REG_DMA_SEED] = { "DMA_SEED", 0x3c, RW },
-	[REG_IRQ_RAISE] = { "IRQ_RAISE", 0x40, CMD, .write = write_irq_raise },
-	[REG_IRQ_LEVEL] = { "IRQ_LEVEL", 0x44, PCIF_REG_PLAIN, .wmask = 1,
-			    .write = write_irq_level },
-	[REG_MAILBOX] = { "MAILBOX", 0x48, CMD, .write = write_mailbox },
-	[REG_MAIL_LAST] = { "MAIL_LAST", 0x4c, RO },
-	[REG_MAIL_COUNT] = { "MAIL_COUNT", 0x50, RO },
-	[REG_ARRAY] = { "ARRAY", 0x80, RW, .count = 8, .stride = 8 },
+	[ID] = { "ID", 0x00, RO, .reset = 0x75766601 }, /* "uvf", register map version 1 */
+	[SCRATCH] = { "SCRATCH", 0x08, RW },
+	[STATUS] = { "STATUS", 0x0c, PCIF_REG_PLAIN, .w1c = 0xffffffffu },
+	[ACCESSES] = { "ACCESSES", 0x10, RO, .read = read_accesses },
+	[RESETS] = { "RESETS", 0x14, RO },
+	[MASKED] = { "MASKED", 0x1c, PCIF_REG_PLAIN, .reset = 0x12345678, .wmask = 0xff00ff },
+	[ADDR_LO] = { "DMA_ADDR_LO", 0x20, RW },
+	[ADDR_HI] = { "DMA_ADDR_HI", 0x24, RW },
+	[LEN] = { "DMA_LEN", 0x28, RW },
+	[CMD] = { "DMA_CMD", 0x2c, COMMAND, .write = write_cmd },
+	[DMA_STATUS] = { "DMA_STATUS", 0x30, RO },
+	[COUNT] = { "DMA_COUNT", 0x34, RO },
+	[SUM] = { "DMA_SUM", 0x38, RO },
+	[SEED] = { "DMA_SEED", 0x3c, RW },
+	[IRQ_RAISE] = { "IRQ_RAISE", 0x40, COMMAND, .write = write_irq_raise },
+	[IRQ_LEVEL] = { "IRQ_LEVEL", 0x44, PCIF_REG_PLAIN, .wmask = 1, .write = write_irq_level },
+	[MAILBOX] = { "MAILBOX", 0x48, COMMAND, .write = write_mailbox },
+	[MAIL_LAST] = { "MAIL_LAST", 0x4c, RO },
+	[MAIL_COUNT] = { "MAIL_COUNT", 0x50, RO },
+	[ARRAY] = { "ARRAY", 0x80, RW, .count = 8, .stride = 8 },
 };
 
 /* The I/O BAR keeps what is written to it. */
@@ -221,58 +149,42 @@ static uint64_t testdev_bar_read(void *state, unsigned bar, uint64_t offset, uns
 	return 0x0101010101010101ull * size;
 }
 
-/* ------------------------------------------------------------------ the function */
+#define TABLE(t) .regs = t, .n_regs = ARRAY_SIZE(t)
 
 static const struct pcif_desc testdev_desc = {
-	.vendor = 0x1234,
-	.device = 0x5000,
-	.subsystem_vendor = 0x1234,
-	.subsystem_device = 0x5000,
-	.class_code = 0xff0000,
-	.revision = 1,
+	.vendor = 0x1234, .device = 0x5000, .subsystem_vendor = 0x1234, .subsystem_device = 0x5000,
+	.class_code = 0xff0000, .revision = 1,
 	.bars = {
-		[BAR_REGS] = { PCIF_BAR_MEM32, .size = KIB(4),
-			       .regs = testdev_regs, .n_regs = ARRAY_SIZE(testdev_regs) },
-		[BAR_MAPPED] = { PCIF_BAR_MEM32, .size = KIB(4),
-				 .areas = { { 0, KIB(4), PCIF_PAGE_SHARED } }, .n_areas = 1,
-				 .regs = testdev_regs, .n_regs = ARRAY_SIZE(testdev_regs) },
+		[BAR_REGS] = { PCIF_BAR_MEM32, .size = KIB(4), TABLE(testdev_regs) },
+		[BAR_MAPPED] = { PCIF_BAR_MEM32, .size = KIB(4), TABLE(testdev_regs),
+				 .areas = { { 0, KIB(4), PCIF_PAGE_SHARED } }, .n_areas = 1 },
 		/* 64 bits: takes the place of BAR 3 too. */
 		[BAR_RAM] = { PCIF_BAR_MEM64, .prefetchable = true, .size = KIB(64),
 			      .areas = { { 0, KIB(64), PCIF_PAGE_RAM } }, .n_areas = 1 },
 		/* Page 0 is trapped, 1 and 3 are memory, 2 is MSI-X's. */
-		[BAR_MIXED] = { PCIF_BAR_MEM32, .size = KIB(16),
+		[BAR_MIXED] = { PCIF_BAR_MEM32, .size = KIB(16), .n_areas = 2,
 				.areas = { { KIB(4), KIB(4), PCIF_PAGE_RAM },
-					   { KIB(12), KIB(4), PCIF_PAGE_RAM } }, .n_areas = 2 },
-		[BAR_IO] = { PCIF_BAR_IO, .size = 32,
-			     .regs = testdev_io_regs, .n_regs = ARRAY_SIZE(testdev_io_regs) },
+					   { KIB(12), KIB(4), PCIF_PAGE_RAM } } },
+		[BAR_IO] = { PCIF_BAR_IO, .size = 32, TABLE(testdev_io_regs) },
 	},
-	.intx_pin = 1,
-	.msi_vectors = 4,
-	.msix_vectors = 8,
-	.msix_bar = BAR_MIXED,
-	.msix_table_offset = 0x2000,
-	.msix_pba_offset = 0x2800,
-	.pcie = true,
-	.pm = true,
-	.aer = true,
-	.dsn = 0x7576660000005000ull,
+	.intx_pin = 1, .msi_vectors = 4, .msix_vectors = 8, .msix_bar = BAR_MIXED,
+	.msix_table_offset = 0x2000, .msix_pba_offset = 0x2800,
+	.pcie = true, .pm = true, .aer = true, .dsn = 0x7576660000005000ull,
 };
 
 /* The tables have their reset values already, and pci takes the pin down. */
 static void testdev_reset(void *state)
 {
-	struct testdev *d = state;
-	struct pcif *f = d->block[0].f;
+	struct block *blocks = state;
 
-	pcif_lock(f);
-	for (unsigned i = 0; i < ARRAY_SIZE(d->block); i++) {
-		memset(d->block[i].buffer, 0, DMA_MAX);
-		set(&d->block[i], REG_RESETS, d->resets);
+	pcif_lock(blocks->f);
+	for (struct block *b = blocks; b < blocks + 2; b++) {
+		memset(b->buffer, 0, DMA_MAX);
+		set(b, RESETS, b->resets++);
 	}
-	d->resets++;
-	pcif_bar_clear(f, BAR_RAM);
-	pcif_bar_clear(f, BAR_MIXED);
-	pcif_unlock(f);
+	pcif_bar_clear(blocks->f, BAR_RAM);
+	pcif_bar_clear(blocks->f, BAR_MIXED);
+	pcif_unlock(blocks->f);
 }
 
 static int testdev_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
@@ -280,32 +192,27 @@ static int testdev_create(struct pcif *f, const struct pcif_params *params, stru
 {
 	static const char *const ways[] = { "trap", "shared", NULL };
 	unsigned shared = true;
-	struct testdev *d;
-	int ret;
+	struct block *b;
 
 	*desc = testdev_desc;
-	ret = pcif_param_choice(params, "mmio", ways, &shared, err);
-	if (!ret)
-		ret = pcif_param_number(params, "vectors", 0, 64, &desc->msix_vectors, err);
-	if (ret)
-		return ret;
-	if (!shared)
-		desc->bars[BAR_MAPPED].n_areas = 0;
-	d = calloc(1, sizeof(*d));
-	if (!d)
+	if (pcif_param_choice(params, "mmio", ways, &shared, err) ||
+	    pcif_param_number(params, "vectors", 0, 64, &desc->msix_vectors, err))
+		return -EINVAL;
+	b = calloc(2, sizeof(*b));
+	if (!b)
 		return pcif_error(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < ARRAY_SIZE(d->block); i++) {
-		d->block[i].f = f;
-		d->block[i].bar = i;
-		desc->bars[i].regs_state = &d->block[i];
+	for (unsigned bar = BAR_REGS; bar <= BAR_MAPPED; bar++) {
+		b[bar].f = f;
+		b[bar].bar = bar;
+		desc->bars[bar].regs_state = &b[bar];
 	}
-	*state = d;
+	desc->bars[BAR_MAPPED].n_areas = shared;
+	*state = b;
 	return 0;
 }
 
 static const struct pcif_option testdev_options[] = {
-	{ "mmio",
-	  "trap|shared  how BAR 1 is reached: every access trapped, or mappable (default)" },
+	{ "mmio", "trap|shared  whether BAR 1 can be mapped: shared (default), yes" },
 	{ "vectors", "N  MSI-X vectors, 0 to 64 (default 8)" },
 	{ NULL, NULL },
 };

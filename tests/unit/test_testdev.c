@@ -17,12 +17,10 @@
 #include "device/device.h"
 
 #define ID 0x00
-#define LIVENESS 0x04
 #define SCRATCH 0x08
 #define STATUS 0x0c
 #define ACCESSES 0x10
 #define RESETS 0x14
-#define STATUS_SET 0x18
 #define MASKED 0x1c
 #define DMA_ADDR_LO 0x20
 #define DMA_ADDR_HI 0x24
@@ -187,18 +185,21 @@ static void test_registers(void **state)
 		assert_int_equal(rd(&r, bar, ID), 0x75766601);
 		wr(&r, bar, ID, 5);
 		assert_int_equal(rd(&r, bar, ID), 0x75766601);
-		assert_int_equal(rd(&r, bar, LIVENESS), 0xffffffff);
-		wr(&r, bar, LIVENESS, 0x12345678);
-		assert_int_equal(rd(&r, bar, LIVENESS), ~0x12345678u);
 		wr(&r, bar, SCRATCH, 0xcafe0000 + bar);
 		assert_int_equal(rd(&r, bar, MASKED), 0x12345678);
 		wr(&r, bar, MASKED, 0xffffffff);
 		assert_int_equal(rd(&r, bar, MASKED), 0x12ff56ff);
-		wr(&r, bar, STATUS_SET, 0xf0);
-		assert_int_equal(rd(&r, bar, STATUS), 0xf0);
-		assert_int_equal(rd(&r, bar, STATUS_SET), 0);
-		wr(&r, bar, STATUS, 0x30);
-		assert_int_equal(rd(&r, bar, STATUS), 0xc0);
+		/* An invalid command, one that works, one that faults; a command reads 0. */
+		wr(&r, bar, DMA_CMD, 1);
+		assert_int_equal(rd(&r, bar, STATUS), 4);
+		dma_setup(&r, bar, IOVA, 16);
+		wr(&r, bar, DMA_CMD, 1);
+		dma_setup(&r, bar, 0, 16);
+		wr(&r, bar, DMA_CMD, 1);
+		assert_int_equal(rd(&r, bar, DMA_CMD), 0);
+		assert_int_equal(rd(&r, bar, STATUS), 7);
+		wr(&r, bar, STATUS, 5);
+		assert_int_equal(rd(&r, bar, STATUS), 2);
 		/* The same letter twice is two letters. */
 		wr(&r, bar, MAILBOX, 9);
 		wr(&r, bar, MAILBOX, 9);
@@ -473,7 +474,7 @@ static void test_reset(void **state)
 	assert_int_equal(rd(&r, 0, RESETS), 0);
 	for (unsigned i = 1; i < 4; i++) {
 		wr(&r, 0, SCRATCH, 1);
-		wr(&r, 1, STATUS_SET, 1);
+		wr(&r, 1, DMA_CMD, 0x80000000);
 		dma_setup(&r, 0, IOVA, 64);
 		wr(&r, 0, DMA_CMD, 2);
 		pcif_reset(r.f);

@@ -47,7 +47,7 @@ static void bus_reset_at_close(void **state)
 {
 	struct fixture *x = *state;
 	struct pcif *other = find(x, PLAIN2);
-	struct vfio_obj *second;
+	struct vfio_obj *second = NULL;
 
 	open_device(x, PLAIN);
 	assert_int_equal(pcif_group(other), pcif_group(x->plain));
