@@ -92,7 +92,7 @@ static const struct {
 	{ "order", cmd_order },	    { "fork", cmd_fork },	{ "exec", cmd_exec },
 	{ "use", cmd_use },	    { "threads", cmd_threads }, { "hold", cmd_hold },
 	{ "storm", cmd_storm },	    { "orphan", cmd_orphan },	{ "compat", cmd_compat },
-	{ "unknown", cmd_unknown }, { "pass", cmd_pass },
+	{ "unknown", cmd_unknown }, { "pass", cmd_pass },	{ "siblings", cmd_siblings },
 };
 
 int main(int argc, char **argv)

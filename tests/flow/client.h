@@ -95,6 +95,7 @@ void cmd_storm(char **argv);
 void cmd_orphan(char **argv);
 void cmd_compat(char **argv);
 void cmd_pass(char **argv);
+void cmd_siblings(char **argv);
 void cmd_unknown(char **argv);
 
 #endif

@@ -213,6 +213,21 @@ void cmd_storm(char **argv)
 	pause();
 }
 
+/* What else our parent has started leads a session: who kills a process group does not mean it. */
+void cmd_siblings(char **argv)
+{
+	char path[64];
+	FILE *f;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", getppid(), getppid());
+	f = fopen(path, "r");
+	CHECK(f);
+	while (fscanf(f, "%d", &pid) == 1)
+		CHECK(pid == getpid() || getsid(pid) == pid, "process %d", pid);
+	fclose(f);
+}
+
 /* What a daemon would do: the command ends, a child stays, with the device. */
 void cmd_orphan(char **argv)
 {

@@ -216,6 +216,12 @@ class Door:
             p.stdout.close()
         self.tap.ok(ended, f"the process group killed while a client is in {command}: it ends")
 
+    def siblings(self):
+        """The watcher is in a session of its own before there is a command."""
+        results = [self.run(self.client, "siblings", BDF, GROUP) for _ in range(12)]
+        bad = [result for result in results if result[0]]
+        self.tap.ok(not bad, "what the command finds started has left its process group", bad)
+
     def launch_killed(self):
         """uvfio is killed at any moment of the launch: what it had started ends."""
         left = 0
@@ -277,6 +283,7 @@ def outside():
         for command in DEATHS:
             door.killed(command)
             door.group_killed(command)
+        door.siblings()
         door.launch_killed()
         door.refusals()
         door.not_run()

@@ -231,15 +231,28 @@ static __attribute__((noreturn)) void watch(const int *lines, int dir)
 
 /**
  * watcher_start() - in the child: starts the watcher as a child of our parent, so that the command
- * finds no children that it did not make.
+ * finds no children that it did not make. It watches when this returns.
  * @dir: the root of a mount of our file system. @pidfd: of the watcher. Returns 0 or -errno.
  */
 int watcher_start(const int *lines, int dir, int *pidfd)
 {
 	unsigned long flags = CLONE_PARENT | CLONE_PIDFD;
-	pid_t pid = (pid_t)syscall(SYS_clone, flags, NULL, pidfd, NULL, 0ul);
+	AUTO_CLOSE int ready = -1;
+	int fds[2];
+	pid_t pid;
+	char byte;
+	int r;
 
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	ready = fds[0];
+	pid = (pid_t)syscall(SYS_clone, flags, NULL, pidfd, NULL, 0ul);
 	if (!pid)
 		watch(lines, dir);
-	return pid < 0 ? -errno : 0;
+	r = pid < 0 ? -errno : 0;
+	close(fds[1]);
+	/* It closes its end with everything else that it does not need. */
+	while (!r && read(ready, &byte, 1) < 0 && errno == EINTR)
+		;
+	return r;
 }
