@@ -558,8 +558,7 @@ static void feature_scope(void **state)
 		assert_int_equal(get_feature(cl, ~0u, fid, 0),
 				 STATUS(!ns, NVMED_INVALID_NAMESPACE));
 		assert_int_equal(set_feature(cl, 0, fid, v), STATUS(!ns, NVMED_INVALID_NAMESPACE));
-		assert_int_equal(set_feature(cl, 1, fid, v),
-				 STATUS(ns, NVMED_FEATURE_NOT_NS_SPECIFIC));
+		assert_int_equal(set_feature(cl, 1, fid, v), STATUS(true, 0));
 		assert_int_equal(set_feature(cl, 2, fid, v),
 				 STATUS(false, NVMED_INVALID_NAMESPACE));
 		assert_int_equal(set_feature(cl, ~0u, fid, v), STATUS(true, 0));

@@ -205,17 +205,17 @@ void nvmed_feature_reset(struct nvmed_ctrl *c)
 
 /*
  * What NSID may be: of the namespace's features, the namespace, or for Set all of them; of the
- * controller's, none or all, or for Get any that exists.
+ * controller's, none or all. The specification wants Feature Not Namespace Specific where Set names
+ * one namespace for those; but QEMU's nvme:// driver does that to the write cache and gives up.
  */
 static uint16_t check_nsid(struct nvmed_req *req, const struct feature *f, bool set)
 {
 	uint32_t nsid = le32_get(req->cmd.nsid);
 
-	if (f->per_namespace ? nsid == 1 || (nsid == UINT32_MAX && set)
-			     : !nsid || nsid == UINT32_MAX || (nsid == 1 && !set))
+	if (nsid == 1 ||
+	    (f->per_namespace ? nsid == UINT32_MAX && set : !nsid || nsid == UINT32_MAX))
 		return NVMED_OK;
-	return nvmed_fail(req, nsid == 1 ? NVMED_FEATURE_NOT_NS_SPECIFIC : NVMED_INVALID_NAMESPACE,
-			  NSID);
+	return nvmed_fail(req, NVMED_INVALID_NAMESPACE, NSID);
 }
 
 static uint16_t find_feature(struct nvmed_req *req, bool set, unsigned *fid)
