@@ -54,7 +54,7 @@ static void print_event(const json_t *e, bool json)
 	if (json)
 		reply_print(e, true);
 	else if (json_object_get(e, "lost"))
-		printf("(%" PRIu64 " events lost: they came faster than they were read)\n",
+		printf("(%" PRIu64 " earlier events are lost: the newest 4096 are kept)\n",
 		       reply_number(e, "lost"));
 	else
 		print_text(e);

@@ -241,6 +241,10 @@ static json_t *query_events(struct machine *m, const json_t *request, struct que
 		return NULL;
 	n = machine_events(m, after, events, PAGE_EVENTS);
 	list = json_array();
+	/* The journal keeps the newest only; the gap says what has gone out of it. */
+	if (n && events[0].seq > after + 1)
+		json_array_append_new(
+			list, json_pack("{s:I}", "lost", (json_int_t)(events[0].seq - after - 1)));
 	for (unsigned i = 0; i < n; i++)
 		json_array_append_new(list, query_event(&events[i]));
 	last = n ? events[n - 1].seq : after;

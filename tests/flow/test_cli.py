@@ -571,13 +571,37 @@ def test_events(tap, cli):
     follower.stdout.close()
 
 
+def test_storm(tap, cli):
+    """More events than the journal keeps: what is gone is counted."""
+    running = client(cli)
+    running.say("open")
+    tap.equal(running.say("storm 4500"), "ok", "4500 faults that are not alike")
+    lines = cli.event_lines()
+    tap.equal(list(lines[0]), ["lost"], "the first line is about what is gone")
+    kept = lines[1:]
+    tap.equal(len(kept), 4096, "the newest 4096 are kept")
+    tap.equal(kept[0]["seq"], lines[0]["lost"] + 1, "and the others are counted")
+    tap.equal([e["seq"] for e in kept], list(range(kept[0]["seq"], kept[-1]["seq"] + 1)),
+              "without gaps")
+    text = cli.plain("events")[1].splitlines()
+    tap.equal(len(text), 4097, "as text a line each")
+    tap.ok(re.match(rf"\({lines[0]['lost']} earlier events are lost", text[0]), "and one for the lost", text[0])
+    follower = subprocess.Popen([*cli.place.plain_prefix, cli.place.uvfio, "events", "-f", "-j"],
+                                env=cli.env, text=True, stdout=subprocess.PIPE)
+    tap.equal(json.loads(next_line(follower.stdout)), lines[0], "a follower is told the same")
+    follower.kill()
+    follower.wait()
+    follower.stdout.close()
+    tap.equal(running.end(), 0, "end of the machine")
+
+
 def main():
     place = place_of(Args())
     tap, cli = Tap(), Cli(place)
     before = len(os.listdir("/proc/self/fd"))
     try:
         for test in (test_words, test_status, test_many, test_signals, test_socket, test_hostile, test_list,
-                     test_iommu, test_bind, test_stopped, test_events):
+                     test_iommu, test_bind, test_stopped, test_events, test_storm):
             print(f"# {test.__name__}")
             try:
                 test(tap, cli)

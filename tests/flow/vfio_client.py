@@ -4,6 +4,7 @@
 usage: vfio_client.py BDF. Each line of standard input is a command, each gets one line back:
     open                container, group, device, memory of 64 KiB at IOVA 0x100000, bus master on
     dma OP ADDR LEN     testdev's DMA command (1 write, 2 read); answers DMA_STATUS
+    storm COUNT         so many DMAs to as many pages that nobody mapped
     reset               resets the device
     close               closes everything
 """
@@ -53,6 +54,12 @@ def do_dma(op, address, length):
     return str(struct.unpack("I", os.pread(fds[0], 4, 0x30))[0])
 
 
+def do_storm(count):
+    for page in range(int(count)):
+        do_dma("1", hex(0x10_0000_0000 + page * 4096), "4")
+    return "ok"
+
+
 def do_reset():
     fcntl.ioctl(fds[0], DEVICE_RESET)
     enable()
@@ -66,7 +73,7 @@ def do_close():
     return "ok"
 
 
-commands = {"open": do_open, "dma": do_dma, "reset": do_reset, "close": do_close}
+commands = {"open": do_open, "dma": do_dma, "storm": do_storm, "reset": do_reset, "close": do_close}
 print("ready", flush=True)
 for line in sys.stdin:
     word, *rest = line.split()
