@@ -12,6 +12,7 @@
  * serve a client's page faults from it; see pcif_bar_set_image() for the mapping a model uses.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 
 #include "priv.h"
@@ -149,6 +150,78 @@ void pcif_bar_set_image(struct pcif *f, unsigned bar, void *image)
 	atomic_store_explicit(&f->image[bar].now, image ? image : f->image[bar].own,
 			      memory_order_release);
 	pcif_unlock(f);
+}
+
+/* [@at, @at + @size) of one file to the other; a hole is not filled. */
+static int copy_data(int from, uint64_t from_at, int to, uint64_t to_at, uint64_t size)
+{
+	uint8_t page[UVF_PAGE_SIZE];
+	uint64_t done = 0;
+
+	while (done < size) {
+		off_t data = lseek(from, (off_t)(from_at + done), SEEK_DATA);
+		int rc;
+
+		if (data < 0)
+			return errno == ENXIO ? 0 : -errno;
+		done = (uint64_t)data - from_at;
+		if (done >= size)
+			return 0;
+		rc = fd_pread_all(from, page, sizeof(page), from_at + done);
+		if (!rc)
+			rc = fd_pwrite_all(to, page, sizeof(page), to_at + done);
+		if (rc)
+			return rc;
+		done += sizeof(page);
+	}
+	return 0;
+}
+
+/* What lies on the pages that clients may map. */
+static int copy_areas(const struct pcif_bar *b, int from, uint64_t from_offset, int to,
+		      uint64_t to_offset)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < b->n_areas && !rc; i++) {
+		const struct pcif_bar_area *a = &b->areas[i];
+
+		if (a->policy == PCIF_PAGE_TRAP)
+			continue;
+		if (fallocate(to, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (off_t)(to_offset + a->offset), (off_t)a->size))
+			return -errno;
+		rc = copy_data(from, from_offset + a->offset, to, to_offset + a->offset, a->size);
+	}
+	return rc;
+}
+
+/**
+ * pcif_bar_move_image() - see the header. Under the register lock, so that no value is published
+ * between its copying and the change of the image.
+ */
+int pcif_bar_move_image(struct pcif *f, unsigned bar, void *image, int fd, uint64_t offset)
+{
+	const struct pcif_bar *b;
+	struct bar_image *im;
+	int rc;
+
+	if (bar >= PCIF_NUM_BARS || !f->image[bar].own)
+		return 0;
+	b = &f->desc.bars[bar];
+	im = &f->image[bar];
+	pcif_lock(f);
+	if (image) {
+		rc = copy_areas(b, f->memfd, im->offset, fd, offset);
+		im->moved_fd = fd;
+		im->moved_offset = offset;
+	} else {
+		rc = copy_areas(b, im->moved_fd, im->moved_offset, f->memfd, im->offset);
+	}
+	if (!rc || !image)
+		atomic_store_explicit(&im->now, image ? image : im->own, memory_order_release);
+	pcif_unlock(f);
+	return rc;
 }
 
 /**

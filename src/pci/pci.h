@@ -304,6 +304,13 @@ int pcif_bar_memfd(const struct pcif *f, unsigned bar, uint64_t *offset);
  * our own mapping of the memfd again. Only while the function is quiet (before or after clients).
  */
 void pcif_bar_set_image(struct pcif *f, unsigned bar, void *image);
+/*
+ * For an @image whose SHARED and RAM pages are others than the memfd's, namely those of @fd (a
+ * memfd too) at @offset + their place in the BAR: the contents move along, first there and, with
+ * NULL, back. 0; or what the copying gave: nothing moved then, but for a move back, which is done
+ * with what could be copied. @fd is borrowed until then.
+ */
+int pcif_bar_move_image(struct pcif *f, unsigned bar, void *image, int fd, uint64_t offset);
 /* Clients can from now on map SHARED pages / the last client is gone. Any thread. */
 void pcif_set_shared(struct pcif *f, bool on);
 

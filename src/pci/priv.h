@@ -86,6 +86,9 @@ struct bar_image {
 	void *own;	     /* our mapping of the memfd */
 	_Atomic(void *) now; /* what the model uses */
 	uint64_t offset;     /* in the memfd */
+	/* Where the pages of @now lie, if it was moved there: see pcif_bar_move_image(). */
+	int moved_fd;
+	uint64_t moved_offset;
 };
 
 /* Guarded by the register lock; see scan.c. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Configuration space, BAR access, resets and power states of a function, as the hardware has them.
  */
+#include <fcntl.h>
 #include <sys/mman.h>
 
 #include "pci_test.h"
@@ -234,6 +235,52 @@ static void bar_images(void **state)
 	assert_int_equal(pcif_image_store32((uint8_t *)pcif_bar_image(f, 0) + 0x1000, 5), 0);
 	assert_int_equal(pcif_image_load32((uint8_t *)pcif_bar_image(f, 0) + 0x1000, &v), 0);
 	assert_int_equal(v, 5);
+	pcim_free(m);
+}
+
+/* The image moves to other memory and back, with what is on pages that clients may map. */
+static void moved_image(void **state)
+{
+	enum { ELSEWHERE = 0x10000, SIZE = 0x4000 };
+	struct pcim *m;
+	struct pcif *f = tm_machine(&m);
+	int fd = memfd_create("elsewhere", MFD_CLOEXEC);
+	uint8_t *image, *was = pcif_bar_image(f, 0);
+	uint32_t v = 0x5a5a5a5a;
+
+	assert_int_equal(ftruncate(fd, ELSEWHERE + SIZE), 0);
+	image = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, ELSEWHERE);
+	assert_ptr_not_equal(image, MAP_FAILED);
+	/* Left over from somebody else; and page 3 has nothing. */
+	memset(image, 0xff, SIZE);
+	assert_int_equal(pcif_image_store32(was + 0x1004, 17), 0);
+	assert_int_equal(pcif_image_store32(was + 0x2ffc, 18), 0);
+	assert_int_equal(pcif_bar_move_image(f, 0, image, fd, ELSEWHERE), 0);
+	assert_ptr_equal(pcif_bar_image(f, 0), image);
+	assert_int_equal(*(uint32_t *)(image + 0x1004), 17);
+	assert_int_equal(*(uint32_t *)(image + 0x2ffc), 18);
+	assert_int_equal(*(uint32_t *)(image + 0x2000), 0);
+	/* Pages that nobody may map stay out of it. */
+	assert_int_equal(*(uint32_t *)image, 0xffffffff);
+	/* A page that the other side took away is zeros afterwards; what was written comes back. */
+	*(uint32_t *)(image + 0x1008) = 19;
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   ELSEWHERE + 0x2000, 0x1000),
+			 0);
+	assert_int_equal(pcif_bar_move_image(f, 0, NULL, -1, 0), 0);
+	assert_ptr_equal(pcif_bar_image(f, 0), was);
+	assert_int_equal(pcif_image_load32(was + 0x1008, &v), 0);
+	assert_int_equal(v, 19);
+	assert_int_equal(pcif_image_load32(was + 0x2ffc, &v), 0);
+	assert_int_equal(v, 0);
+	/* Where nothing can be copied to, nothing moves. */
+	assert_int_equal(pcif_bar_move_image(f, 0, image, -1, 0), -EBADF);
+	assert_ptr_equal(pcif_bar_image(f, 0), was);
+	/* A BAR without an image has nothing to move. */
+	assert_int_equal(pcif_bar_move_image(f, 4, image, fd, 0), 0);
+	assert_null(pcif_bar_image(f, 4));
+	munmap(image, SIZE);
+	close(fd);
 	pcim_free(m);
 }
 
@@ -585,10 +632,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		tm_test(header_and_lists), tm_test(bad_accesses), tm_test(command_masks),
 		tm_test(bar_sizing),	   tm_test(conventional), tm_test(extended_without_aer),
-		tm_test(bar_pieces),	   tm_test(bar_images),	  tm_test(image_sigbus),
-		tm_test(msix_hidden),	   tm_test(flr),	  tm_test(power_states),
-		tm_test(bus_master),	   tm_test(shared_hook),  tm_test(bad_descriptions),
-		tm_test(bdf_text),
+		tm_test(bar_pieces),	   tm_test(bar_images),	  tm_test(moved_image),
+		tm_test(image_sigbus),	   tm_test(msix_hidden),  tm_test(flr),
+		tm_test(power_states),	   tm_test(bus_master),	  tm_test(shared_hook),
+		tm_test(bad_descriptions), tm_test(bdf_text),
 	};
 
 	guard_remember();
