@@ -55,17 +55,34 @@ void detach(struct client *c)
 	CHECK(!close(c->container));
 }
 
+/* Regions lie where Linux's do, but the first one, which may be anywhere (docs/door-dev.md). */
+uint64_t region_offset(int device, unsigned region)
+{
+	static uint64_t first = UINT64_MAX;
+	struct vfio_region_info info = { .argsz = sizeof(info) };
+
+	if (region)
+		return OFFSET(region);
+	if (first == UINT64_MAX) {
+		CHECK(!ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &info));
+		first = info.offset;
+	}
+	return first;
+}
+
 uint32_t rd(int device, unsigned bar, uint64_t offset)
 {
 	uint32_t v;
 
-	CHECK(pread(device, &v, sizeof(v), (off_t)(OFFSET(bar) + offset)) == sizeof(v));
+	CHECK(pread(device, &v, sizeof(v), (off_t)(region_offset(device, bar) + offset)) ==
+	      sizeof(v));
 	return v;
 }
 
 void wr(int device, unsigned bar, uint64_t offset, uint32_t v)
 {
-	CHECK(pwrite(device, &v, sizeof(v), (off_t)(OFFSET(bar) + offset)) == sizeof(v));
+	CHECK(pwrite(device, &v, sizeof(v), (off_t)(region_offset(device, bar) + offset)) ==
+	      sizeof(v));
 }
 
 void enable(int device, uint16_t bits)
@@ -80,7 +97,8 @@ void enable(int device, uint16_t bits)
 
 void *map(int device, unsigned bar, size_t size)
 {
-	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, device, (off_t)OFFSET(bar));
+	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, device,
+		    (off_t)region_offset(device, bar));
 }
 
 static const struct {

@@ -71,6 +71,7 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int open_group(void);
 struct client attach(void);
 void detach(struct client *c);
+uint64_t region_offset(int device, unsigned region);
 uint32_t rd(int device, unsigned bar, uint64_t offset);
 void wr(int device, unsigned bar, uint64_t offset, uint32_t v);
 void enable(int device, uint16_t bits);

@@ -120,6 +120,15 @@ static int send_start(struct adoption *a)
 	return r;
 }
 
+/* What the handshake said that the kernel can, to who has to install the filter. Not before it
+ * asks: words that it left unread would take its own last word with them. */
+static int send_filter(struct adoption *a)
+{
+	struct launch_msg msg = { .kind = LAUNCH_FILTER, .devices = a->d->devices };
+
+	return fdpass_send(a->peer->sock, NULL, 0, &msg, sizeof(msg));
+}
+
 /* Its file system, served from here on; the watcher; the rest, when all is in its place. */
 static int take_over(struct adoption *a)
 {
@@ -130,6 +139,8 @@ static int take_over(struct adoption *a)
 	int r;
 
 	r = expect(a, LAUNCH_FUSE, &d->fuse_fd, 1, &msg);
+	if (!r && (msg.devices == DEVICES_FUSE || msg.devices == DEVICES_MEMFD))
+		d->devices = msg.devices;
 	if (!r)
 		r = wait_readable(a, d->fuse_fd);
 	if (!r)
@@ -139,11 +150,14 @@ static int take_over(struct adoption *a)
 	if (!r)
 		r = expect(a, LAUNCH_WATCHER, &d->watcher, 1, &msg);
 	if (!r)
+		r = send_filter(a);
+	if (!r)
 		r = expect(a, LAUNCH_READY, fds, 2, &msg);
 	if (r)
 		return r;
 	d->root_fd = fds[0];
 	d->listener = fds[1];
+	d->restarts = msg.restarts;
 	r = check_reach(d, &msg, a->err);
 	if (r)
 		return r;
@@ -167,6 +181,8 @@ int door_dev_adopt(struct door_dev *d, const struct door_peer *peer, struct door
 		r = take_over(&a);
 	if (!r)
 		r = anchor_start(d);
+	if (!r && d->devices == DEVICES_MEMFD)
+		r = memdevs_start(d, err);
 	if (!r)
 		r = notify_start(d);
 	if (!r)

@@ -59,6 +59,9 @@ static int block_read(struct work *w, uint64_t addr, void *buf, size_t size)
 
 static int block_write(struct work *w)
 {
+	/* A notification can be taken back, and the thread's number may be another's then. */
+	if (w->c->notif && !notify_alive(w->c->door, *w->c->notif))
+		return -ESRCH;
 	if (w->client.mem)
 		return iommu_mem_write(w->client.mem, w->c->arg, w->vc.data, w->vc.reply_size);
 	return client_write(w->c->tid, w->c->arg, w->vc.data, w->vc.reply_size);
@@ -200,6 +203,35 @@ static void work_fini(struct work *w)
 	iommu_mem_put(w->client.mem);
 }
 
+/* ------------------------------------------------------------------ offsets */
+
+/* Region 0 lies elsewhere in files where offset 0 cannot be told from other files'. */
+static void offset_in(struct work *w)
+{
+	uint8_t *field = (uint8_t *)w->vc.data + offsetof(struct vfio_device_ioeventfd, offset);
+	uint64_t first = w->c->region0, offset;
+
+	if (w->vc.request != VFIO_DEVICE_IOEVENTFD ||
+	    w->vc.size < offsetof(struct vfio_device_ioeventfd, offset) + sizeof(offset))
+		return;
+	memcpy(&offset, field, sizeof(offset));
+	if (offset >> VFIO_REGION_SHIFT == first >> VFIO_REGION_SHIFT)
+		offset -= first;
+	memcpy(field, &offset, sizeof(offset));
+}
+
+static void offset_out(struct work *w)
+{
+	struct vfio_region_info info;
+
+	if (w->vc.request != VFIO_DEVICE_GET_REGION_INFO || w->vc.reply_size < sizeof(info))
+		return;
+	memcpy(&info, w->vc.data, sizeof(info));
+	if (info.index == VFIO_PCI_BAR0_REGION_INDEX)
+		info.offset += w->c->region0;
+	memcpy(w->vc.data, &info, sizeof(info));
+}
+
 /* ------------------------------------------------------------------ the call */
 
 /* A close that is still on its way to us must not make a request fail that came after it. */
@@ -210,12 +242,14 @@ static int call_patiently(struct work *w)
 	int r;
 
 	for (;;) {
-		if (!handles_expect_release())
+		if (!memdevs_any() && !handles_expect_release())
 			return vfio_call(w->c->obj, &w->vc);
 		seen = handles_released();
 		r = vfio_call(w->c->obj, &w->vc);
 		if (r != -EBUSY)
 			return r;
+		if (memdevs_reap())
+			continue;
 		if (!start)
 			start = time_mono_ns();
 		if (!handles_wait_released(seen, start))
@@ -242,7 +276,11 @@ static int call_shaped(struct work *w, const struct vfio_shape *shape)
 		return r;
 	if (kind != VFIO_KIND_CONTAINER && shape->arg == VFIO_ARG_NONE)
 		waits(w); /* a reset, a group that leaves: they take their time */
+	if (w->c->region0)
+		offset_in(w);
 	r = call_patiently(w);
+	if (w->c->region0)
+		offset_out(w);
 	if (w->vc.reply_size && !(shape->arg == VFIO_ARG_ARGSZ && nothing_to_say(w))) {
 		err = block_write(w);
 		if (err && r >= 0)

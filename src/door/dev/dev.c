@@ -45,7 +45,6 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, unsigned client, struct do
 		 struct door_error *err)
 {
 	struct door_dev *d = calloc(1, sizeof(*d));
-	pthread_condattr_t mono;
 	unsigned i;
 	int r;
 
@@ -57,16 +56,14 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, unsigned client, struct do
 	d->client = client;
 	d->uid = geteuid();
 	d->gid = getegid();
-	d->fuse_fd = d->root_fd = d->listener = d->notify_event = -1;
+	d->fuse_fd = d->root_fd = d->listener = -1;
 	d->guard.event = d->spawner.event = -1;
 	d->lifeline_stop = d->watcher = -1;
 	for (i = 0; i < LIFELINES; i++)
 		d->lifeline_fds[i] = -1;
 	pthread_mutex_init(&d->lock, NULL);
-	pthread_condattr_init(&mono);
-	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
-	pthread_cond_init(&d->calls_cond, &mono);
-	pthread_condattr_destroy(&mono);
+	pthread_mutex_init(&d->replay_lock, NULL);
+	notify_init(d);
 	r = view_new(pci, vfio, &d->view);
 	if (!r)
 		r = init_owners(d);
@@ -103,6 +100,7 @@ void door_dev_free(struct door_dev *d)
 	atomic_store(&d->closing, true);
 	notify_stop(d);
 	handles_close_all(d);
+	memdevs_stop(d);
 	lifelines_stop(d); /* the watcher ends the connection, where one was started */
 	fuse_pool_stop(d);
 	close_fd(&d->fuse_fd);
@@ -111,13 +109,13 @@ void door_dev_free(struct door_dev *d)
 	close_fd(&d->listener);
 	close_fd(&d->root_fd);
 	fuse_pool_fini(d);
-	close_fd(&d->notify_event);
+	notify_fini(d);
+	pthread_mutex_destroy(&d->replay_lock);
 	for (i = 0; i < d->n_funcs; i++)
 		pthread_mutex_destroy(&d->funcs[i].lock);
 	free(d->funcs);
 	free(d->owners);
 	view_free(d->view);
-	pthread_cond_destroy(&d->calls_cond);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }

@@ -83,14 +83,14 @@ int explain_fuse_mount(struct door_error *err, int errnum, bool userns)
 	return explain_mount(err, errnum, "a FUSE file system", userns);
 }
 
-int explain_old_kernel(struct door_error *err, const char *what)
+/* @what: it has; @remedy: it needs. */
+int explain_old_kernel(struct door_error *err, const char *what, const char *remedy)
 {
 	struct utsname u;
 
 	uname(&u);
-	return explain_text(err, -EOPNOTSUPP,
-			    "this kernel (Linux %s) has %s: uvfio run needs Linux 6.6 or later",
-			    u.release, what);
+	return explain_text(err, -EOPNOTSUPP, "this kernel (Linux %s) has %s: that needs %s",
+			    u.release, what, remedy);
 }
 
 int explain_userns(struct door_error *err, int errnum)

@@ -137,48 +137,82 @@ void fuse_run(struct fuse_worker *w, const void *data, size_t size)
 
 /* ------------------------------------------------------------------ the handshake */
 
+/* Can clients map files that we serve directly? */
+static bool shares_pages(const struct fuse_init_in *in)
+{
+	return in->flags & FUSE_INIT_EXT &&
+	       in->flags2 & (uint32_t)(FUSE_DIRECT_IO_ALLOW_MMAP >> 32);
+}
+
+/* What device files are: what is wanted, or the best that there is. */
+static int choose_devices(struct door_dev *d, const struct fuse_init_in *in, struct door_error *err)
+{
+	if (d->devices == DEVICES_FUSE && !shares_pages(in))
+		return explain_old_kernel(err, "no FUSE_DIRECT_IO_ALLOW_MMAP",
+					  "Linux 6.6, or no UVFIO_DOOR=fuse in the environment");
+	if (d->devices == DEVICES_AUTO)
+		d->devices = shares_pages(in) ? DEVICES_FUSE : DEVICES_MEMFD;
+	return 0;
+}
+
+static int answer_init(struct fuse_req *r, const struct fuse_init_in *in)
+{
+	struct fuse_init_out out = {
+		.major = FUSE_KERNEL_VERSION,
+		.minor = MIN(in->minor, (uint32_t)FUSE_KERNEL_MINOR_VERSION),
+		.flags = FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_PARALLEL_DIROPS,
+		.max_readahead = 0, /* one page a fault: neighbours may not be mappable */
+		.max_background = 1024,
+		.congestion_threshold = 768,
+		.max_write = FUSE_MAX_DATA,
+		.max_pages = FUSE_MAX_DATA / UVF_PAGE_SIZE,
+		.time_gran = 1,
+	};
+
+	if (r->door->devices == DEVICES_FUSE) {
+		out.flags |= FUSE_INIT_EXT;
+		out.flags2 = (uint32_t)(FUSE_DIRECT_IO_ALLOW_MMAP >> 32);
+	}
+	return fuse_reply_data(r, &out, sizeof(out));
+}
+
+/* Until Linux 5.17 the message had no second word of flags; with this version it got its answer's
+ * present size. */
+#define INIT_IN_MIN (offsetof(struct fuse_init_in, flags) + sizeof(uint32_t))
+#define INIT_MINOR_MIN 23u
+
 /**
  * fuse_handshake() - answers INIT, the first request, on the calling thread.
- * Returns 0, -EOPNOTSUPP with @err: the kernel cannot share direct-io files, or -errno.
+ * d->devices: what is wanted; on success what it is.
+ * Returns 0, -EOPNOTSUPP with @err: the kernel cannot do what is needed, or -errno.
  */
 int fuse_handshake(struct door_dev *d, struct door_error *err)
 {
 	struct fuse_worker *w = fuse_worker_new(d);
-	const struct fuse_in_header *h;
-	const struct fuse_init_in *in;
-	struct fuse_init_out out = { 0 };
 	struct fuse_req r = { .door = d, .worker = w };
+	struct fuse_init_in in = { 0 };
 	ssize_t n;
-	int ret = 0;
+	int ret;
 
 	if (!w)
 		return -ENOMEM;
 	do
 		n = read(d->fuse_fd, w->in, FUSE_IN_SIZE);
 	while (n < 0 && (errno == EINTR || errno == EAGAIN));
-	h = r.h = (const struct fuse_in_header *)w->in;
-	in = (const struct fuse_init_in *)(h + 1);
+	r.h = (const struct fuse_in_header *)w->in;
+	if (n > (ssize_t)sizeof(*r.h))
+		memcpy(&in, r.h + 1, MIN((size_t)n - sizeof(*r.h), sizeof(in)));
 	if (n < 0) {
 		ret = -errno;
-	} else if ((size_t)n < sizeof(*h) + offsetof(struct fuse_init_in, unused) ||
-		   h->opcode != FUSE_INIT || in->major != FUSE_KERNEL_VERSION) {
-		ret = explain_old_kernel(err, "an old FUSE protocol");
-	} else if (!(in->flags & FUSE_INIT_EXT) ||
-		   !(in->flags2 & (uint32_t)(FUSE_DIRECT_IO_ALLOW_MMAP >> 32))) {
-		fuse_reply(&r, -EPROTO);
-		ret = explain_old_kernel(err, "no FUSE_DIRECT_IO_ALLOW_MMAP");
+	} else if ((size_t)n < sizeof(*r.h) + INIT_IN_MIN || r.h->opcode != FUSE_INIT ||
+		   in.major != FUSE_KERNEL_VERSION || in.minor < INIT_MINOR_MIN) {
+		ret = explain_old_kernel(err, "an old FUSE protocol", "Linux 5.10");
 	} else {
-		out.major = FUSE_KERNEL_VERSION;
-		out.minor = MIN(in->minor, (uint32_t)FUSE_KERNEL_MINOR_VERSION);
-		out.flags = FUSE_INIT_EXT | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_PARALLEL_DIROPS;
-		out.flags2 = (uint32_t)(FUSE_DIRECT_IO_ALLOW_MMAP >> 32);
-		out.max_readahead = 0; /* one page a fault: neighbours may not be mappable */
-		out.max_background = 1024;
-		out.congestion_threshold = 768;
-		out.max_write = FUSE_MAX_DATA;
-		out.max_pages = FUSE_MAX_DATA / UVF_PAGE_SIZE;
-		out.time_gran = 1;
-		ret = fuse_reply_data(&r, &out, sizeof(out));
+		ret = choose_devices(d, &in, err);
+		if (ret)
+			fuse_reply(&r, -EPROTO);
+		else
+			ret = answer_init(&r, &in);
 	}
 	fuse_worker_free(w);
 	return ret;

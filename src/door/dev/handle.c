@@ -67,6 +67,19 @@ static int grow(struct door_dev *d)
 	return 0;
 }
 
+/* A VFIO file of a client's, also where it is none of FUSE's. */
+void files_opened(void)
+{
+	atomic_fetch_add(&files.vfio, 1);
+}
+
+/* With the last file of the last client goes what was kept of their processes. */
+void files_closed(void)
+{
+	if (atomic_fetch_sub(&files.vfio, 1) == 1)
+		iommu_mem_cache_drop();
+}
+
 /**
  * handles_new() - a slot for an open file; the caller fills in what is behind it, then publishes
  * it.
@@ -92,7 +105,7 @@ int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **out, 
 		return r;
 
 	if (kind == HANDLE_VFIO)
-		atomic_fetch_add(&files.vfio, 1);
+		files_opened();
 	h->kind = kind;
 	h->obj = NULL;
 	h->session = NULL;
@@ -148,9 +161,8 @@ static void destroy(struct door_dev *d, struct handle *h)
 	}
 	if (h->obj)
 		vfio_obj_put(h->obj);
-	/* With the last file of the last client goes what was kept of their processes. */
-	if (h->kind == HANDLE_VFIO && atomic_fetch_sub(&files.vfio, 1) == 1)
-		iommu_mem_cache_drop();
+	if (h->kind == HANDLE_VFIO)
+		files_closed();
 	free(h->text);
 	h->text = NULL;
 
@@ -195,6 +207,17 @@ void handle_used(struct handle *h)
 	if (atomic_load_explicit(&h->flushed, memory_order_relaxed) &&
 	    atomic_exchange(&h->flushed, false))
 		atomic_fetch_sub(&files.flushed, 1);
+}
+
+/* Something else that makes others busy is on its way out; @done: and has arrived. */
+void files_closing(bool done)
+{
+	if (!done) {
+		expect_release();
+		return;
+	}
+	atomic_fetch_sub(&files.flushed, 1);
+	tell_released();
 }
 
 bool handles_expect_release(void)
@@ -244,7 +267,7 @@ void handles_close_all(struct door_dev *d)
 {
 	uint32_t i;
 
-	expect_release();
+	files_closing(false);
 	for (i = 0; i < d->n_blocks * HANDLES_PER_BLOCK; i++) {
 		struct handle *h = slot(d, i);
 		uint64_t state = atomic_load(&h->state);
@@ -257,8 +280,7 @@ void handles_close_all(struct door_dev *d)
 			handle_close(d, h);
 		handle_put(d, h);
 	}
-	atomic_fetch_sub(&files.flushed, 1);
-	tell_released();
+	files_closing(true);
 }
 
 /* No FUSE thread runs any more: what is left are our own mappings' files. */

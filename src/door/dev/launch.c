@@ -9,7 +9,8 @@
  *  3. /dev/fuse is opened in there (the kernel wants the file and the mount to be of one user
  *     namespace) and mounted; the machine gets the descriptor and serves it from now on;
  *  4. parts of that file system are put where they belong, see graft.c;
- *  5. the filter with its one rule: a listener is told of VFIO_GROUP_GET_DEVICE_FD;
+ *  5. the filter (filter.c), for what the machine made of the kernel that it found: a listener is
+ *     told of VFIO_GROUP_GET_DEVICE_FD, and on older kernels of all that is done with devices;
  *  6. exec. The socket closes by that, which is how the machine knows.
  *
  * The process is a copy of a process with threads, so it stays away from what they may have locked;
@@ -23,18 +24,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vfio.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <linux/filter.h>
 
 #include "door/dev/priv.h"
 
@@ -47,79 +44,9 @@ struct launch {
 	pid_t parent, server;
 	bool userns;
 	int lifelines[LIFELINES];
-	void *bpf;
-	size_t bpf_size;
+	enum device_files devices;		  /* what they are to be, later what they are */
+	struct filter filters[DEVICES_MEMFD + 1]; /* one for each */
 };
-
-/* ------------------------------------------------------------------ the filter */
-
-/*
- * The filter's program, for seccomp(2). libseccomp writes it; it is installed by hand, because the
- * library of Debian 12 cannot ask for SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV. @bpf is malloc'ed.
- */
-static int launch_filter(void **bpf, size_t *size, struct door_error *err)
-{
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
-	AUTO_CLOSE int fd = memfd_create("uvfio-filter", MFD_CLOEXEC);
-	struct stat st;
-	void *p = NULL;
-	int r;
-
-	if (!ctx || fd < 0) {
-		r = ctx ? -errno : -ENOMEM;
-		goto out;
-	}
-	/* Programs of other architectures are let alone, not killed; 32-bit ones are served. */
-	r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
-#ifdef __x86_64__
-	if (!r)
-		r = seccomp_arch_add(ctx, SCMP_ARCH_X86);
-#endif
-	/* The request is an unsigned int to the kernel: the register's upper half means nothing. */
-	if (!r)
-		r = seccomp_rule_add(
-			ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
-			SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffu, VFIO_GROUP_GET_DEVICE_FD));
-	if (!r)
-		r = seccomp_export_bpf(ctx, fd);
-	if (!r && fstat(fd, &st))
-		r = -errno;
-	if (!r) {
-		p = malloc((size_t)st.st_size);
-		r = p ? fd_pread_all(fd, p, (size_t)st.st_size, 0) : -ENOMEM;
-	}
-out:
-	if (ctx)
-		seccomp_release(ctx);
-	if (r) {
-		free(p);
-		return explain_seccomp(err, r);
-	}
-	*bpf = p;
-	*size = (size_t)st.st_size;
-	return 0;
-}
-
-/* Returns the listener, or -errno. */
-static int install_filter(const struct launch *l)
-{
-	struct sock_fprog prog = {
-		.len = (unsigned short)(l->bpf_size / sizeof(struct sock_filter)),
-		.filter = l->bpf,
-	};
-	unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
-	long fd;
-
-	fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-		     flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
-	if (fd < 0 && errno == EINVAL)
-		fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
-	/* Who may mount may filter without giving up setuid programs; if not so, do give them up.
-	 */
-	if (fd < 0 && errno == EACCES && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
-	return fd < 0 ? -errno : (int)fd;
-}
 
 /* ------------------------------------------------------------------ words to the machine */
 
@@ -180,7 +107,7 @@ static void make_namespaces(struct launch *l)
 static void mount_fuse(struct launch *l)
 {
 	AUTO_CLOSE int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	struct launch_msg msg = { .kind = LAUNCH_FUSE };
+	struct launch_msg msg = { .kind = LAUNCH_FUSE, .devices = l->devices };
 	struct door_error err;
 	char options[128];
 	int r;
@@ -343,7 +270,27 @@ static void wait_for_machine(struct launch *l)
 		_exit(127);
 }
 
-static void say_ready(struct launch *l, int root, int listener)
+/* What the machine found out about the kernel when it was asked for the first time. */
+static int install_filter(struct launch *l, bool *restarts)
+{
+	struct launch_msg msg = { 0 };
+	struct door_error err;
+	unsigned n = 0;
+	size_t got;
+	int listener;
+
+	if (fdpass_recv(l->sock, NULL, &n, &msg, sizeof(msg), &got) || got != sizeof(msg) ||
+	    msg.kind != LAUNCH_FILTER ||
+	    (msg.devices != DEVICES_FUSE && msg.devices != DEVICES_MEMFD))
+		_exit(127);
+	l->devices = msg.devices;
+	listener = filter_install(&l->filters[l->devices], restarts);
+	if (listener < 0)
+		fail(l, explain_seccomp(&err, listener), &err);
+	return listener;
+}
+
+static void say_ready(struct launch *l, int root, int listener, bool restarts)
 {
 	/* What the machine tries whether it may look into us with: this, and our end of the socket.
 	 */
@@ -351,6 +298,7 @@ static void say_ready(struct launch *l, int root, int listener)
 	struct launch_msg msg = {
 		.kind = LAUNCH_READY,
 		.number = l->sock,
+		.restarts = restarts,
 		.address = (uintptr_t)&word,
 	};
 	int fds[] = { root, listener };
@@ -370,6 +318,7 @@ static __attribute__((noreturn)) void launch_child(struct launch *l)
 {
 	struct door_error err;
 	int root, listener;
+	bool restarts;
 
 	take_terminal_signals();
 	wait_for_machine(l);
@@ -377,10 +326,8 @@ static __attribute__((noreturn)) void launch_child(struct launch *l)
 	mount_fuse(l);
 	root = place_views(l);
 	start_watcher(l);
-	listener = install_filter(l);
-	if (listener < 0)
-		fail(l, explain_seccomp(&err, listener), &err);
-	say_ready(l, root, listener);
+	listener = install_filter(l, &restarts);
+	say_ready(l, root, listener, restarts);
 
 	/* With Yama a process may look into its descendants' memory only, and the command's
 	 * children stop being ours when the command ends before them. Naming the process lets it
@@ -399,6 +346,65 @@ static __attribute__((noreturn)) void launch_child(struct launch *l)
 
 /* ------------------------------------------------------------------ the launcher */
 
+/* UVFIO_DOOR, for tests and comparisons: what device files are to be. */
+static int wanted_devices(enum device_files *devices, struct door_error *err)
+{
+	const char *word = getenv("UVFIO_DOOR");
+
+	if (!word || !*word)
+		*devices = DEVICES_AUTO;
+	else if (!strcmp(word, "fuse"))
+		*devices = DEVICES_FUSE;
+	else if (!strcmp(word, "memfd"))
+		*devices = DEVICES_MEMFD;
+	else
+		return explain_text(err, -EINVAL,
+				    "the environment's UVFIO_DOOR is '%s': 'fuse', 'memfd', or "
+				    "not set (what this kernel can do best)",
+				    word);
+	return 0;
+}
+
+/* Either may be needed; the process that knows which one is no place to make it. */
+static int make_filters(struct launch *l, struct door_error *err)
+{
+	int r = filter_make(DEVICES_FUSE, &l->filters[DEVICES_FUSE], err);
+
+	return r ? r : filter_make(DEVICES_MEMFD, &l->filters[DEVICES_MEMFD], err);
+}
+
+static void free_filters(struct launch *l)
+{
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(l->filters); i++)
+		free(l->filters[i].bpf);
+}
+
+static int start_child(struct launch *l, struct door_launch *out)
+{
+	int sock[2];
+	pid_t pid;
+	int r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
+		return -errno;
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		close(sock[0]);
+		l->sock = sock[1];
+		launch_child(l);
+	}
+	r = pid < 0 ? -errno : 0;
+	close(sock[1]);
+	if (r)
+		close(sock[0]);
+	else
+		*out = (struct door_launch){ .pid = pid, .sock = sock[0] };
+	return r;
+}
+
 int door_launch(char *const argv[], pid_t server, struct door_launch *out, struct door_error *err)
 {
 	struct launch l = {
@@ -408,35 +414,21 @@ int door_launch(char *const argv[], pid_t server, struct door_launch *out, struc
 		.parent = getpid(),
 		.server = server,
 	};
-	AUTO_FREE void *bpf = NULL;
-	int sock[2];
-	pid_t pid;
 	int r;
 
 	err->text[0] = 0;
 	if (door_is_nested())
 		return explain_nested(err);
-	r = launch_filter(&bpf, &l.bpf_size, err);
-	if (r)
-		return r;
-	l.bpf = bpf;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
-		return explain_process(err, -errno);
-	fflush(NULL);
-	pid = fork();
-	if (!pid) {
-		close(sock[0]);
-		l.sock = sock[1];
-		launch_child(&l);
+	r = wanted_devices(&l.devices, err);
+	if (!r)
+		r = make_filters(&l, err);
+	if (!r) {
+		r = start_child(&l, out);
+		if (r)
+			explain_process(err, r);
 	}
-	r = pid < 0 ? -errno : 0;
-	close(sock[1]);
-	if (r) {
-		close(sock[0]);
-		return explain_process(err, r);
-	}
-	*out = (struct door_launch){ .pid = pid, .sock = sock[0] };
-	return 0;
+	free_filters(&l);
+	return r;
 }
 
 int door_launch_undo(struct door_launch *l, int errnum, struct door_error *err)

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * VFIO_GROUP_GET_DEVICE_FD: the one request whose answer is a new descriptor in the client, which
- * FUSE cannot make. The command runs under a filter that stops it at that request and tells us
- * (Linux kernel/seccomp.c); we open a device file and put it into the client with the answer, in
- * one step (SECCOMP_ADDFD_FLAG_SEND), so that no descriptor is lost if the client dies.
+ * Who answers what the command's filter tells of (filter.c; Linux kernel/seccomp.c).
  *
- * What the filter saw may be anybody's ioctl of the same number: the file decides. It is taken out
- * of the client (pidfd_getfd) and, if it is not one of our groups, the system call goes on as if
- * nothing had been. A client cannot swap the file behind our back to any use: what we act upon is
- * the file that we took.
+ * VFIO_GROUP_GET_DEVICE_FD is the one request whose answer is a new descriptor in the client, which
+ * FUSE cannot make. We open a device file and put it into the client with the answer, in one step
+ * (SECCOMP_ADDFD_FLAG_SEND), so that no descriptor is lost if the client dies. What the filter saw
+ * may be anybody's ioctl of the same number: the file decides. It is taken out of the client
+ * (pidfd_getfd) and, if it is not one of our groups, the system call goes on as if nothing had
+ * been. A client cannot swap the file behind our back to any use: what we act upon is the file that
+ * we took. Everything else that the filter tells of is trap.c's.
  *
- * One thread receives; each request has a short-lived thread of its own, so a function that takes
- * its time to reset makes nobody else wait.
+ * One thread, the leader, receives and answers: two that received in turn would make each request
+ * slower. Others are parked. A request that takes its time hands the lead to one of them first
+ * (notify_step_aside()); one that does so unexpectedly is seen by the guard, which looks every
+ * millisecond while there are requests. So nobody waits for somebody else's reset.
  */
 #include <errno.h>
 #include <linux/vfio.h>
@@ -20,21 +22,37 @@
 
 #include "door/dev/priv.h"
 
-#define MAX_CALLS 32
+#define NOTIFY_KEEP 2  /* parked threads that stay */
+#define NOTIFY_MAX 256 /* threads in all */
 #define NOTIF_SIZE 512 /* of struct seccomp_notif in kernels to come */
 
-struct notify_call {
-	struct door_dev *d;
-	struct seccomp_notif n;
-};
-
-static void answer(struct door_dev *d, const struct seccomp_notif *n, int error, uint32_t flags)
+/* Whether somebody still waits for the answer. */
+bool notify_alive(struct door_dev *d, uint64_t id)
 {
-	struct seccomp_notif_resp resp = { .id = n->id, .error = error, .flags = flags };
+	return !ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id);
+}
 
-	/* -ENOENT: the client is gone, which is its right. */
-	if (ioctl(d->listener, SECCOMP_IOCTL_NOTIF_SEND, &resp) && errno != ENOENT)
+static void answer(struct door_dev *d, const struct seccomp_notif *n, int64_t r, uint32_t flags)
+{
+	struct seccomp_notif_resp resp = { .id = n->id, .flags = flags };
+
+	if (r < 0)
+		resp.error = (int)r;
+	else
+		resp.val = r;
+	if (!ioctl(d->listener, SECCOMP_IOCTL_NOTIF_SEND, &resp))
+		return;
+	/* -ENOENT: the client is gone, which is its right; or it was interrupted, and asks again.
+	 */
+	if (errno != ENOENT)
 		log_debug("door: answer to thread %u: %s", n->pid, strerror(errno));
+	else if (d->restarts && !flags)
+		replay_keep(d, n, r);
+}
+
+static bool is_get_device(const struct seccomp_notif *n)
+{
+	return trap_is_ioctl(&n->data) && (uint32_t)n->data.args[1] == VFIO_GROUP_GET_DEVICE_FD;
 }
 
 /* The group file that the call is about: a handle, NULL (none of ours), or *@error. */
@@ -42,14 +60,13 @@ static struct handle *find_group(struct door_dev *d, const struct seccomp_notif 
 {
 	AUTO_CLOSE int pidfd = client_pidfd((pid_t)n->pid);
 	AUTO_CLOSE int fd = -1;
-	uint64_t id = n->id;
 	struct handle *h;
 
 	*error = 0;
 	if (pidfd < 0)
 		return NULL;
 	/* Only now is it sure that the number was not somebody else's meanwhile. */
-	if (ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id)) {
+	if (!notify_alive(d, n->id)) {
 		*error = -ESRCH;
 		return NULL;
 	}
@@ -86,25 +103,53 @@ static int get_device(struct door_dev *d, struct handle *group, const struct sec
 		return r;
 	call.data = name;
 	call.size = strlen(name) + 1;
+	if (d->devices == DEVICES_MEMFD)
+		memdevs_settle();
 	r = vfio_call(group->obj, &call);
 	if (r < 0)
 		return r;
 	if (!call.new_obj)
 		return -ENODEV;
-	return session_open(d, call.new_obj, fd);
+	return d->devices == DEVICES_MEMFD ? memdev_open(d, call.new_obj, fd)
+					   : session_open(d, call.new_obj, fd);
 }
 
-static void serve(struct door_dev *d, const struct seccomp_notif *n)
+/*
+ * Puts @fd into the client, with the answer; consumes it. From there on the client may close its
+ * own, but as long as ours is there the file is.
+ */
+static void give(struct door_dev *d, const struct seccomp_notif *n, int fd)
 {
 	struct seccomp_notif_addfd add = {
 		.id = n->id,
 		.flags = SECCOMP_ADDFD_FLAG_SEND,
 		.newfd_flags = O_CLOEXEC,
+		.srcfd = (uint32_t)fd,
 	};
-	AUTO_CLOSE int fd = -1;
-	struct handle *h;
+	bool memfd = d->devices == DEVICES_MEMFD;
 	int r;
 
+	if (memfd)
+		memdevs_closing(false);
+	r = ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+	if (r < 0 && errno == EINVAL) { /* before Linux 5.14: in two steps */
+		add.flags = 0;
+		r = ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+	}
+	/* -EMFILE is the client's own; -ENOENT: it is gone. */
+	if (r < 0 || !add.flags)
+		answer(d, n, r < 0 ? -errno : r, 0);
+	close(fd);
+	if (memfd)
+		memdevs_closing(true);
+}
+
+static void serve_get_device(struct door_dev *d, const struct seccomp_notif *n)
+{
+	struct handle *h;
+	int r, fd;
+
+	notify_step_aside(d); /* a reset, and a request to ourselves to recognise the file */
 	h = find_group(d, n, &r);
 	if (!h) {
 		/* Also where the request should be gone: an answer to nobody does no harm. */
@@ -114,62 +159,139 @@ static void serve(struct door_dev *d, const struct seccomp_notif *n)
 	handle_used(h);
 	r = get_device(d, h, n, &fd);
 	handle_put(d, h);
-	if (!r) {
-		add.srcfd = (uint32_t)fd;
-		if (ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add) >= 0)
-			return;
-		r = -errno; /* -EMFILE is the client's own; -ENOENT: it is gone */
+	if (r)
+		answer(d, n, r, 0);
+	else
+		give(d, n, fd);
+}
+
+static void serve(struct notify_worker *w, const struct seccomp_notif *n)
+{
+	struct door_dev *d = w->door;
+	bool go_on = false;
+	int64_t r;
+
+	if (is_get_device(n)) {
+		serve_get_device(d, n);
+		return;
 	}
-	answer(d, n, r, 0);
+	if (!d->restarts || !replay_find(d, n, &r))
+		r = trap_serve(w, n, &go_on);
+	answer(d, n, go_on ? 0 : r, go_on ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0);
 }
 
-static void call_ended(struct door_dev *d)
+/* ------------------------------------------------------------------ threads */
+
+static bool leads(const struct notify *n)
 {
-	pthread_mutex_lock(&d->lock);
-	d->n_calls--;
-	pthread_cond_broadcast(&d->calls_cond);
-	pthread_mutex_unlock(&d->lock);
+	return n->has_leader && pthread_equal(n->leader, pthread_self());
 }
 
-static void *call_main(void *data)
+static void lead(struct notify *n)
 {
-	struct notify_call *c = data;
-	struct door_dev *d = c->d;
-
-	serve(d, &c->n);
-	free(c);
-	call_ended(d);
-	return NULL;
+	n->has_leader = true;
+	n->leader = pthread_self();
+	n->serving = false;
 }
 
-static void dispatch(struct door_dev *d, const struct seccomp_notif *n)
-{
-	struct notify_call *c = malloc(sizeof(*c));
-	bool full;
+static void *notify_main(void *data);
 
-	pthread_mutex_lock(&d->lock);
-	full = d->n_calls >= MAX_CALLS;
-	if (!full)
-		d->n_calls++;
-	pthread_mutex_unlock(&d->lock);
-	if (c && !full) {
-		c->d = d;
-		c->n = *n;
-		if (!door_thread(call_main, c, NULL))
-			return;
+/* Called with notify.lock held. */
+static bool add_worker(struct door_dev *d)
+{
+	struct notify *n = &d->notify;
+	struct notify_worker *w;
+
+	if (n->threads >= NOTIFY_MAX)
+		return false;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return false;
+	w->door = d;
+	n->threads++;
+	if (!door_thread(notify_main, w, NULL))
+		return true;
+	n->threads--;
+	free(w);
+	return false;
+}
+
+/* Called with notify.lock held: somebody else receives from now on, if there is anybody. */
+static void hand_over(struct door_dev *d)
+{
+	struct notify *n = &d->notify;
+
+	if (!n->parked && !add_worker(d))
+		return;
+	n->has_leader = n->serving = false;
+	pthread_cond_signal(&n->turn);
+}
+
+/* The calling thread's request may take its time. Means nothing on other threads. */
+void notify_step_aside(struct door_dev *d)
+{
+	struct notify *n = &d->notify;
+
+	pthread_mutex_lock(&n->lock);
+	if (leads(n))
+		hand_over(d);
+	pthread_mutex_unlock(&n->lock);
+}
+
+/* Waits until nobody else receives. False: the thread is not needed any more. */
+static bool take_turn(struct notify *n)
+{
+	bool mine;
+
+	pthread_mutex_lock(&n->lock);
+	if (n->has_leader && n->parked >= NOTIFY_KEEP) {
+		mine = false;
+	} else {
+		n->parked++;
+		while (n->has_leader && !n->stop)
+			pthread_cond_wait(&n->turn, &n->lock);
+		n->parked--;
+		mine = !n->stop;
+		if (mine)
+			lead(n);
 	}
-	if (!full)
-		call_ended(d);
-	free(c);
-	serve(d, n);
+	pthread_mutex_unlock(&n->lock);
+	return mine;
 }
 
-static void *notify_main(void *data)
+static void begin(struct notify *n)
 {
-	struct door_dev *d = data;
+	pthread_mutex_lock(&n->lock);
+	n->serving = true;
+	n->moves++;
+	if (!n->watching) {
+		n->watching = true;
+		pthread_cond_signal(&n->tick);
+	}
+	pthread_mutex_unlock(&n->lock);
+}
+
+/* True if this thread goes on receiving. */
+static bool end(struct notify *n)
+{
+	bool mine;
+
+	pthread_mutex_lock(&n->lock);
+	mine = leads(n) || !n->has_leader;
+	if (mine)
+		lead(n);
+	mine &= !n->stop;
+	pthread_mutex_unlock(&n->lock);
+	return mine;
+}
+
+/* False: nobody is left who could call, or the door closes. */
+static bool receive(struct notify_worker *w)
+{
+	struct door_dev *d = w->door;
 	struct pollfd fds[2] = {
 		{ .fd = d->listener, .events = POLLIN },
-		{ .fd = d->notify_event, .events = POLLIN },
+		{ .fd = d->notify.event, .events = POLLIN },
 	};
 	union {
 		struct seccomp_notif n;
@@ -181,44 +303,147 @@ static void *notify_main(void *data)
 			continue;
 		/* POLLHUP: no process is left that has the filter. */
 		if (fds[1].revents || fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
-			return NULL;
+			return false;
 		if (!(fds[0].revents & POLLIN))
 			continue;
 		memset(&u, 0, sizeof(u)); /* the kernel insists */
 		/* -ENOENT: the client is gone again. This thread alone receives, so it does not
 		 * block. */
-		if (!ioctl(d->listener, SECCOMP_IOCTL_NOTIF_RECV, &u.n))
-			dispatch(d, &u.n);
+		if (ioctl(d->listener, SECCOMP_IOCTL_NOTIF_RECV, &u.n))
+			continue;
+		begin(&d->notify);
+		serve(w, &u.n);
+		if (!end(&d->notify))
+			return true;
 	}
+}
+
+static void notify_over(struct notify *n)
+{
+	pthread_mutex_lock(&n->lock);
+	n->stop = true;
+	pthread_cond_broadcast(&n->turn);
+	pthread_cond_broadcast(&n->tick);
+	pthread_mutex_unlock(&n->lock);
+}
+
+static void *notify_main(void *data)
+{
+	struct notify_worker *w = data;
+	struct notify *n = &w->door->notify;
+
+	while (take_turn(n)) {
+		if (!receive(w))
+			notify_over(n);
+		trap_forget(w);
+	}
+	free(w);
+	pthread_mutex_lock(&n->lock);
+	n->threads--;
+	pthread_cond_broadcast(&n->gone);
+	pthread_mutex_unlock(&n->lock);
+	return NULL;
+}
+
+/* Called with notify.lock held. True if it was woken before. */
+static bool guard_sleep(struct notify *n)
+{
+	uint64_t at = time_mono_ns() + 1000000;
+	struct timespec ts = { (time_t)(at / 1000000000u), (long)(at % 1000000000u) };
+
+	return !pthread_cond_timedwait(&n->tick, &n->lock, &ts);
+}
+
+/* Looks, while there are requests, whether one takes so long that somebody else is to receive. */
+static void *guard_main(void *data)
+{
+	struct door_dev *d = data;
+	struct notify *n = &d->notify;
+	unsigned still = 0;
+	uint32_t seen;
+
+	pthread_mutex_lock(&n->lock);
+	while (!n->stop) {
+		if (still >= GUARD_STILL_MAX) {
+			n->watching = false;
+			while (!n->watching && !n->stop)
+				pthread_cond_wait(&n->tick, &n->lock);
+			still = 0;
+		}
+		seen = n->moves;
+		guard_sleep(n);
+		still = n->moves == seen ? still + 1 : 0;
+		if (still && n->serving)
+			hand_over(d);
+	}
+	pthread_mutex_unlock(&n->lock);
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ start and end */
+
+void notify_init(struct door_dev *d)
+{
+	struct notify *n = &d->notify;
+	pthread_condattr_t mono;
+
+	pthread_mutex_init(&n->lock, NULL);
+	pthread_condattr_init(&mono);
+	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+	pthread_cond_init(&n->turn, &mono);
+	pthread_cond_init(&n->tick, &mono);
+	pthread_cond_init(&n->gone, &mono);
+	pthread_condattr_destroy(&mono);
+	n->event = -1;
+}
+
+void notify_fini(struct door_dev *d)
+{
+	struct notify *n = &d->notify;
+
+	if (n->event >= 0)
+		close(fd_steal(&n->event));
+	pthread_cond_destroy(&n->turn);
+	pthread_cond_destroy(&n->tick);
+	pthread_cond_destroy(&n->gone);
+	pthread_mutex_destroy(&n->lock);
 }
 
 /* d->listener is set. */
 int notify_start(struct door_dev *d)
 {
+	struct notify *n = &d->notify;
 	int r;
 
 	/* Faster where the kernel has it; means nothing otherwise. */
 	(void)ioctl(d->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
-	d->notify_event = eventfd(0, EFD_CLOEXEC);
-	if (d->notify_event < 0)
+	n->event = eventfd(0, EFD_CLOEXEC);
+	if (n->event < 0)
 		return -errno;
-	r = door_thread(notify_main, d, &d->notify);
-	d->notify_started = !r;
+	r = door_thread(guard_main, d, &n->guard);
+	if (r)
+		return r;
+	n->guard_started = true;
+	pthread_mutex_lock(&n->lock);
+	r = add_worker(d) ? 0 : -EAGAIN;
+	pthread_mutex_unlock(&n->lock);
 	return r;
 }
 
 /* Returns when no request is being answered any more. */
 void notify_stop(struct door_dev *d)
 {
+	struct notify *n = &d->notify;
 	uint64_t one = 1;
 
-	if (d->notify_started) {
-		(void)!write(d->notify_event, &one, sizeof(one));
-		pthread_join(d->notify, NULL);
-		d->notify_started = false;
-	}
-	pthread_mutex_lock(&d->lock);
-	while (d->n_calls)
-		pthread_cond_wait(&d->calls_cond, &d->lock);
-	pthread_mutex_unlock(&d->lock);
+	if (!n->guard_started)
+		return;
+	(void)!write(n->event, &one, sizeof(one));
+	notify_over(n);
+	pthread_join(n->guard, NULL);
+	n->guard_started = false;
+	pthread_mutex_lock(&n->lock);
+	while (n->threads)
+		pthread_cond_wait(&n->gone, &n->lock);
+	pthread_mutex_unlock(&n->lock);
 }

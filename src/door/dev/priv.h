@@ -5,6 +5,7 @@
  * Locks, outermost first; none is held while a client is waited for:
  *   door_func.lock   set-up and end of a device session (may wait for our own FUSE threads)
  *   door_dev.lock    the lists: free handles, pending opens, counters
+ *   door_dev.notify.lock   who answers notifications; innermost, short
  *   door_dev.pool_lock   what the FUSE threads share; nothing is allocated under it
  * The page path (page fills and write-back of device files) takes neither, allocates nothing and
  * touches no memory that could be cold: it is what every other thread may be waiting for.
@@ -77,6 +78,9 @@ void handles_close_all(struct door_dev *d);
 void handles_free(struct door_dev *d);
 /* Releases are told to us late; see handle.c. */
 bool handles_expect_release(void);
+void files_opened(void);
+void files_closed(void);
+void files_closing(bool done);
 uint64_t handles_released(void);
 bool handles_wait_released(uint64_t seen, uint64_t start_ns);
 
@@ -91,12 +95,17 @@ struct session {
 	void *image[PCIF_NUM_BARS]; /* our own mapping, or NULL */
 };
 
+struct memdev;
+
 struct door_func {
 	struct pcif *f;
 	struct door_dev *door;
 	pthread_mutex_t lock;
 	struct session *session; /* under lock */
+	struct memdev *mem;	 /* the same where device files are memfds; under lock */
 };
+
+struct door_func *door_func_of(struct door_dev *d, struct pcif *f);
 
 /* An open() of one of our own threads that is under way; found by thread id. */
 struct pending {
@@ -111,6 +120,62 @@ int session_open(struct door_dev *d, struct vfio_obj *obj, int *fd);
 void session_client_gone(struct session *s);
 void session_put(struct session *s);
 struct pending *pending_find(struct door_dev *d, pid_t tid);
+
+/* ------------------------------------------------------------------ device files that are memfds
+ */
+
+/* What device files are. */
+enum device_files {
+	DEVICES_AUTO, /* as the kernel can: known after the handshake */
+	DEVICES_FUSE,
+	DEVICES_MEMFD
+};
+
+/* Offset 0 is where any file begins, so region 0 lies behind all others; 32-bit programs can map
+ * up to 16 TiB. */
+#define MEMDEV_REGION0 ((uint64_t)15 << VFIO_REGION_SHIFT)
+#define MEMDEV_SIZE ((uint64_t)16 << VFIO_REGION_SHIFT)
+static inline uint64_t memdev_region_offset(unsigned index)
+{
+	return index ? (uint64_t)index << VFIO_REGION_SHIFT : MEMDEV_REGION0;
+}
+
+struct memfile;
+
+/* From the first open of a function's device file to the last close. */
+struct memdev {
+	struct memdev *next; /* under memdev.c's lock, as all up to @round */
+	unsigned refs;	     /* requests, and one while it is in the list */
+	bool listed;	     /* some file is open; changes under func->lock too */
+	bool dirty;	     /* some file was closed, and it is not known which */
+	uint32_t round;	     /* when it was looked at */
+
+	struct door_func *func;
+	int fd, wd; /* of the memfd */
+	uint32_t major, minor;
+	uint64_t ino;
+	struct vfio_obj *obj;	    /* what requests are made to: the first file's, until the end */
+	void *image[PCIF_NUM_BARS]; /* our mapping, or NULL */
+	struct memfile *files;	    /* under func->lock */
+	off_t next_byte;	    /* the same */
+};
+
+int memdevs_start(struct door_dev *d, struct door_error *err);
+void memdevs_stop(struct door_dev *d);
+int memdev_open(struct door_dev *d, struct vfio_obj *obj, int *fd);
+struct memdev *memdev_find(struct door_dev *d, uint32_t major, uint32_t minor, uint64_t ino);
+void memdev_put(struct memdev *m);
+bool memdevs_any(void);
+bool memdevs_reap(void);
+void memdevs_settle(void);
+void memdevs_closing(bool done);
+bool memdevs_mark(int wd);
+void memdevs_reap_marked(bool last);
+int reaper_start(void);
+void reaper_stop(void);
+int reaper_watch(int fd);
+void reaper_unwatch(int wd);
+void reaper_hint(void);
 
 /* ------------------------------------------------------------------ FUSE threads */
 
@@ -198,6 +263,8 @@ struct door_call {
 	uint64_t arg; /* the client's pointer or number */
 	void *buffer; /* for the argument block; a larger one is allocated */
 	size_t buffer_size;
+	uint64_t region0;		   /* offset of region 0 in the file */
+	const __u64 *notif;		   /* the notification that it came by, or NULL */
 	void (*waits)(struct door_dev *d); /* called before what takes its time */
 };
 
@@ -217,10 +284,67 @@ int client_getfd(int pidfd, int number);
 /* The handle behind @fd if it is one of our files; a reference, or NULL. */
 struct handle *client_handle(struct door_dev *d, int fd);
 
-/* ------------------------------------------------------------------ GET_DEVICE_FD */
+/* ------------------------------------------------------------------ the filter */
 
+struct filter {
+	void *bpf; /* malloc'ed */
+	size_t size;
+};
+
+int filter_make(enum device_files kind, struct filter *f, struct door_error *err);
+int filter_install(const struct filter *f, bool *restarts);
+
+/* ------------------------------------------------------------------ notifications */
+
+#define NOTIFY_PEEKS 4
+#define NOTIFY_BUFFER (64u << 10)
+
+struct notify_worker {
+	struct door_dev *door;
+	struct peek { /* descriptors of a client's thread; tid 0: none */
+		pid_t tid;
+		int dir;
+	} peeks[NOTIFY_PEEKS];
+	unsigned next_peek;
+	uint8_t buffer[NOTIFY_BUFFER];
+};
+
+struct notify { /* all but @event and @guard under lock */
+	pthread_mutex_t lock;
+	pthread_cond_t turn; /* parked threads */
+	pthread_cond_t tick; /* the guard */
+	pthread_cond_t gone; /* who waits for the end of all */
+	pthread_t leader;    /* receives; with @has_leader */
+	bool has_leader;
+	bool serving;  /* the leader is at a request */
+	bool watching; /* the guard looks every millisecond */
+	bool stop;
+	uint32_t moves; /* counts requests */
+	unsigned parked, threads;
+	int event;
+	pthread_t guard;
+	bool guard_started;
+};
+
+#define REPLAYS 16
+struct replay {
+	uint32_t tid; /* 0: none */
+	struct seccomp_data call;
+	int64_t result;
+	uint64_t until_ns;
+};
+
+void notify_init(struct door_dev *d);
 int notify_start(struct door_dev *d);
 void notify_stop(struct door_dev *d);
+void notify_fini(struct door_dev *d);
+void notify_step_aside(struct door_dev *d);
+bool notify_alive(struct door_dev *d, uint64_t id);
+int64_t trap_serve(struct notify_worker *w, const struct seccomp_notif *n, bool *go_on);
+bool trap_is_ioctl(const struct seccomp_data *s);
+void trap_forget(struct notify_worker *w);
+void replay_keep(struct door_dev *d, const struct seccomp_notif *n, int64_t result);
+bool replay_find(struct door_dev *d, const struct seccomp_notif *n, int64_t *result);
 
 /* ------------------------------------------------------------------ launching */
 
@@ -228,15 +352,25 @@ void notify_stop(struct door_dev *d);
 
 /*
  * Between a machine's process and one that becomes a command, over a socket that keeps messages
- * apart: START, with the lifelines; then from the other side FUSE with the descriptor, WATCHER with
- * a pidfd of it, READY with the root of the file system and the filter's listener; one byte that
- * says go; the end of the socket by exec. ERROR instead of any of the child's.
+ * apart: START, with the lifelines; then from the other side FUSE with the descriptor; FILTER,
+ * which says what there is to filter; from the other side WATCHER with a pidfd of it, READY with
+ * the root of the file system and the filter's listener; one byte that says go; the end of the
+ * socket by exec. ERROR instead of any of the child's.
  */
-enum launch_kind { LAUNCH_START = 1, LAUNCH_FUSE, LAUNCH_WATCHER, LAUNCH_READY, LAUNCH_ERROR };
+enum launch_kind {
+	LAUNCH_START = 1,
+	LAUNCH_FUSE,
+	LAUNCH_WATCHER,
+	LAUNCH_FILTER,
+	LAUNCH_READY,
+	LAUNCH_ERROR
+};
 
 struct launch_msg {
 	int32_t kind, errnum;
 	int32_t number;	  /* READY: a descriptor that is open in the child */
+	int32_t devices;  /* FUSE, FILTER: what device files are to be, are: enum device_files */
+	int32_t restarts; /* READY: see filter_install() */
 	uint64_t address; /* READY: of a pid_t in the child's memory */
 	char text[sizeof(((struct door_error *)0)->text)];
 };
@@ -250,7 +384,7 @@ int graft_attach(int tree, const char *path);
 int explain_nested(struct door_error *err);
 int explain_fuse_open(struct door_error *err, int errnum);
 int explain_fuse_mount(struct door_error *err, int errnum, bool userns);
-int explain_old_kernel(struct door_error *err, const char *what);
+int explain_old_kernel(struct door_error *err, const char *what, const char *remedy);
 int explain_userns(struct door_error *err, int errnum);
 int explain_mount(struct door_error *err, int errnum, const char *what, bool userns);
 int explain_seccomp(struct door_error *err, int errnum);
@@ -330,13 +464,16 @@ struct door_dev {
 	_Atomic uint32_t n_deferred;
 	struct helper guard, spawner;
 
-	/* notifications */
+	/* notifications, and device files that are memfds */
+	enum device_files devices;
 	int listener;
-	int notify_event;
-	pthread_t notify;
-	bool notify_started;
-	unsigned n_calls;
-	pthread_cond_t calls_cond;
+	bool restarts; /* a signal takes a call back that is being answered */
+	struct notify notify;
+	bool mem_started;  /* memdevs_start() was called */
+	unsigned mem_busy; /* sessions, and who ends them; under memdev.c's lock */
+	pthread_mutex_t replay_lock;
+	struct replay replays[REPLAYS]; /* under it */
+	unsigned next_replay;
 
 	/* owner and mode of what is in /dev/vfio, index 0 the container, else group + 1 */
 	struct node_owner {

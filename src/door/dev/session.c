@@ -193,7 +193,7 @@ static void session_end(struct door_func *func)
 	session_put(s);
 }
 
-static struct door_func *func_of(struct door_dev *d, struct pcif *f)
+struct door_func *door_func_of(struct door_dev *d, struct pcif *f)
 {
 	unsigned i;
 
@@ -211,7 +211,7 @@ static struct door_func *func_of(struct door_dev *d, struct pcif *f)
  */
 int session_open(struct door_dev *d, struct vfio_obj *obj, int *fd)
 {
-	struct door_func *func = func_of(d, vfio_device_function(obj));
+	struct door_func *func = door_func_of(d, vfio_device_function(obj));
 	bool taken = false;
 	int r = -ENODEV;
 

@@ -26,7 +26,7 @@ static int open_group(struct door_dev *d, unsigned group, struct vfio_obj **obj)
 	do {
 		seen = handles_released();
 		r = vfio_open_group(d->vfio, group, obj);
-	} while (r == -EBUSY && handles_wait_released(seen, start));
+	} while (r == -EBUSY && (memdevs_reap() || handles_wait_released(seen, start)));
 	if (!r)
 		vfio_group_set_client(*obj, d->client);
 	return r;
