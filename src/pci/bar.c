@@ -38,9 +38,9 @@ static int check_areas(const struct pcif_bar *bar, unsigned i, struct pcif_reply
 	return 0;
 }
 
-static int check_one(const struct pcif_desc *d, unsigned i, struct pcif_reply_error *err)
+static int check_one(const struct pcif_bar bars[], unsigned i, struct pcif_reply_error *err)
 {
-	const struct pcif_bar *bar = &d->bars[i];
+	const struct pcif_bar *bar = &bars[i];
 	uint64_t min = bar->type == PCIF_BAR_IO ? 4 : UVF_PAGE_SIZE;
 	uint64_t max = bar->type == PCIF_BAR_IO	     ? 256
 		       : bar->type == PCIF_BAR_MEM32 ? GIB(1)
@@ -52,15 +52,15 @@ static int check_one(const struct pcif_desc *d, unsigned i, struct pcif_reply_er
 		return pcif_error(err, -EINVAL, "BAR %u: size %#llx is no power of two or too far",
 				  i, (unsigned long long)bar->size);
 	if (bar->type == PCIF_BAR_MEM64 &&
-	    (i + 1 >= PCIF_NUM_BARS || d->bars[i + 1].type != PCIF_BAR_NONE))
+	    (i + 1 >= PCIF_NUM_BARS || bars[i + 1].type != PCIF_BAR_NONE))
 		return pcif_error(err, -EINVAL, "BAR %u: 64 bits need the next register too", i);
 	return check_areas(bar, i, err);
 }
 
-int bar_check(const struct pcif_desc *d, struct pcif_reply_error *err)
+int bar_check(const struct pcif_bar bars[], struct pcif_reply_error *err)
 {
 	for (unsigned i = 0; i < PCIF_NUM_BARS; i++) {
-		int rc = check_one(d, i, err);
+		int rc = check_one(bars, i, err);
 
 		if (rc)
 			return rc;
@@ -354,6 +354,12 @@ static bool decodes(struct pcif *f, unsigned bar)
 	return atomic_load(&f->gate) & (io ? GATE_IO : GATE_MEM);
 }
 
+/* Nobody claims the address on the bus, which the reader sees as ones. */
+static bool silent(struct pcif *f)
+{
+	return atomic_load(&f->gate) & GATE_SILENT;
+}
+
 /* What the function itself answers, under its lock. -EIO: see bar_access(). */
 static int access_function(struct pcif *f, unsigned bar, uint64_t offset, unsigned size,
 			   uint64_t *v, bool write)
@@ -365,6 +371,8 @@ static int access_function(struct pcif *f, unsigned bar, uint64_t offset, unsign
 	/* Again: a reset that began since then waits only for who has the lock already. */
 	if (!decodes(f, bar))
 		rc = -EIO;
+	else if (silent(f))
+		*v = UINT64_MAX;
 	else if (regs && write)
 		pcif_regs_write(regs, offset, size, *v);
 	else if (regs)
@@ -433,6 +441,9 @@ static int bar_access(struct pcif *f, unsigned bar, uint64_t offset, uint8_t *bu
 				memset(buf, 0xff, n);
 		} else if (!decodes(f, bar)) {
 			return -EIO;
+		} else if (silent(f)) {
+			if (!write)
+				memset(buf, 0xff, n);
 		} else if (pcif_bar_policy(f, bar, offset) == PCIF_PAGE_RAM) {
 			struct ram_copy c = { (uint8_t *)pcif_bar_image(f, bar) + offset, buf, 0,
 					      write };

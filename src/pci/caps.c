@@ -45,8 +45,20 @@ static const struct config_field pcie_port_fields[] = {
 	{ PCI_EXP_LNKCAP, 4, 0x00500000 | LINK_WIDTH << 4 | LINK_SPEED, 0, 0, 0 },
 	{ PCI_EXP_LNKCTL, 2, 0, 0x00d3, 0, 0x00d3 },
 	{ PCI_EXP_LNKSTA, 2, 0x3000 | LINK_WIDTH << 4 | LINK_SPEED, 0, 0, 0 },
+	/* Also forwards to functions 8 to 255 of a device. */
+	{ PCI_EXP_DEVCAP2, 4, 0x0000001f | PCI_EXP_DEVCAP2_ARI, 0, 0, 0 },
+	{ PCI_EXP_DEVCTL2, 2, 0, 0x001f | PCI_EXP_DEVCTL2_ARI, 0, 0 },
 	{ PCI_EXP_RTCTL, 2, 0, 0x000f, 0, 0 },
 	{ PCI_EXP_RTSTA, 4, 0, 0, PCI_EXP_RTSTA_PME, 0 },
+};
+
+/* Of a VF: what concerns the link and the size of requests is its PF's to set. */
+static const struct config_field pcie_vf_fields[] = {
+	{ PCI_EXP_DEVCAP, 4, 0x00008021 | PCI_EXP_DEVCAP_FLR, 0, 0, 0 },
+	{ PCI_EXP_DEVSTA, 2, 0, 0, 0x000f, 0x000f },
+	{ PCI_EXP_LNKCAP, 4, 0x00400000 | LINK_WIDTH << 4 | LINK_SPEED, 0, 0, 0 },
+	{ PCI_EXP_DEVCAP2, 4, 0x0000001f, 0, 0, 0 },
+	{ PCI_EXP_LNKCAP2, 4, 0x0000000e, 0, 0, 0 },
 };
 
 static const struct config_field aer_fields[] = {
@@ -69,6 +81,15 @@ static const struct config_field aer_port_fields[] = {
 static const struct config_field acs_fields[] = {
 	{ PCI_ACS_CAP, 2, 0x001d, 0, 0, 0 },
 	{ PCI_ACS_CTRL, 2, 0x001d, 0x001d, 0, 0 },
+};
+
+/* All of them VFs at all times: no migration. The rest comes from the description. */
+static const struct config_field sriov_fields[] = {
+	{ PCI_SRIOV_CTRL, 2, 0, PCI_SRIOV_CTRL_VFE | PCI_SRIOV_CTRL_MSE, 0, 0 },
+	{ PCI_SRIOV_NUM_VF, 2, 0, 0xffff, 0, 0 },
+	/* What may be written: see sriov_written(). */
+	{ PCI_SRIOV_SUP_PGSIZE, 4, 0x00000553, 0, 0, 0 },
+	{ PCI_SRIOV_SYS_PGSIZE, 4, 0x00000001, 0x00000553, 0, 0 },
 };
 
 static const struct config_field bridge_fields[] = {
@@ -106,11 +127,12 @@ static void add(struct config_space *c, unsigned offset, uint8_t width, uint32_t
 
 /* ------------------------------------------------------------------ standard header */
 
-static void build_bars(struct config_space *c, const struct pcif_desc *d)
+/* Registers for @bars from @base on. */
+static void build_bars(struct config_space *c, unsigned base, const struct pcif_bar bars[])
 {
 	for (unsigned i = 0; i < PCIF_NUM_BARS; i++) {
-		const struct pcif_bar *bar = &d->bars[i];
-		unsigned at = PCI_BASE_ADDRESS_0 + 4 * i;
+		const struct pcif_bar *bar = &bars[i];
+		unsigned at = base + 4 * i;
 		uint64_t mask = ~(bar->size - 1);
 		uint32_t type = bar->prefetchable ? PCI_BASE_ADDRESS_MEM_PREFETCH : 0;
 
@@ -145,27 +167,30 @@ static void build_header(struct pcif *f)
 	struct config_space *c = &f->config;
 	uint16_t command = PCI_COMMAND_MASTER | PCI_COMMAND_PARITY | PCI_COMMAND_SERR |
 			   PCI_COMMAND_INTX_DISABLE;
+	bool vf = f->pf;
 	struct config_field status = { PCI_STATUS, 2, 0, 0, 0xf900, 0 };
 
 	if (f->bridge || has_bars(d, true))
 		command |= PCI_COMMAND_IO;
 	if (f->bridge || has_bars(d, false))
 		command |= PCI_COMMAND_MEMORY;
-	add(c, PCI_VENDOR_ID, 2, d->vendor, 0);
-	add(c, PCI_DEVICE_ID, 2, d->device, 0);
-	add(c, PCI_COMMAND, 2, 0, command);
+	/* A VF is not to be found by a scan; it shares what it has in common with its PF. */
+	add(c, PCI_VENDOR_ID, 2, vf ? 0xffff : d->vendor, 0);
+	add(c, PCI_DEVICE_ID, 2, vf ? 0xffff : d->device, 0);
+	add(c, PCI_COMMAND, 2, 0, vf ? PCI_COMMAND_MASTER : command);
 	config_field_add(c, 0, &status);
 	add(c, PCI_CLASS_REVISION, 4, d->class_code << 8 | d->revision, 0);
-	add(c, PCI_CACHE_LINE_SIZE, 1, 0, 0xff);
+	add(c, PCI_CACHE_LINE_SIZE, 1, 0, vf ? 0 : 0xff);
 	add(c, PCI_LATENCY_TIMER, 1, 0, d->pcie ? 0 : 0xf8);
 	add(c, PCI_HEADER_TYPE, 1, f->bridge ? PCI_HEADER_TYPE_BRIDGE : 0, 0);
-	add(c, PCI_INTERRUPT_LINE, 1, 0, 0xff);
+	add(c, PCI_INTERRUPT_LINE, 1, 0, vf ? 0 : 0xff);
 	add(c, PCI_INTERRUPT_PIN, 1, d->intx_pin, 0);
 	if (f->bridge) {
 		add_fields(c, 0, bridge_fields, ARRAY_SIZE(bridge_fields));
 		return;
 	}
-	build_bars(c, d);
+	if (!vf)
+		build_bars(c, PCI_BASE_ADDRESS_0, d->bars);
 	add(c, PCI_SUBSYSTEM_VENDOR_ID, 2, d->subsystem_vendor, 0);
 	add(c, PCI_SUBSYSTEM_ID, 2, d->subsystem_device, 0);
 }
@@ -231,15 +256,34 @@ static void build_pcie(struct pcif *f)
 	struct config_space *c = &f->config;
 	unsigned type = f->bridge ? PCI_EXP_TYPE_ROOT_PORT : PCI_EXP_TYPE_ENDPOINT;
 
-	add_fields(c, CAP_PCIE, pcie_fields, ARRAY_SIZE(pcie_fields));
+	if (f->pf)
+		add_fields(c, CAP_PCIE, pcie_vf_fields, ARRAY_SIZE(pcie_vf_fields));
+	else
+		add_fields(c, CAP_PCIE, pcie_fields, ARRAY_SIZE(pcie_fields));
 	if (f->bridge)
 		add_fields(c, CAP_PCIE, pcie_port_fields, ARRAY_SIZE(pcie_port_fields));
-	else
+	else if (!f->pf)
 		config_preset(c, CAP_PCIE + PCI_EXP_DEVCAP, 4,
 			      config_peek(c, CAP_PCIE + PCI_EXP_DEVCAP, 4) | PCI_EXP_DEVCAP_FLR);
 	add(c, CAP_PCIE + PCI_EXP_FLAGS, 2, 2 | type << 4, 0);
 	chain(c, CAP_PCIE, PCI_CAP_ID_EXP);
 	f->cap_pcie = CAP_PCIE;
+}
+
+static void build_sriov(struct pcif *f)
+{
+	const struct pcif_sriov *s = &f->desc.sriov;
+	struct config_space *c = &f->config;
+
+	add_fields(c, CAP_SRIOV, sriov_fields, ARRAY_SIZE(sriov_fields));
+	add(c, CAP_SRIOV + PCI_SRIOV_INITIAL_VF, 2, s->total_vfs, 0);
+	add(c, CAP_SRIOV + PCI_SRIOV_TOTAL_VF, 2, s->total_vfs, 0);
+	/* No PF depends on another. */
+	add(c, CAP_SRIOV + PCI_SRIOV_FUNC_LINK, 1, (unsigned)f->bdf.dev << 3 | f->bdf.fn, 0);
+	add(c, CAP_SRIOV + PCI_SRIOV_VF_OFFSET, 2, f->sriov->first_offset, 0);
+	add(c, CAP_SRIOV + PCI_SRIOV_VF_STRIDE, 2, f->sriov->stride, 0);
+	add(c, CAP_SRIOV + PCI_SRIOV_VF_DID, 2, s->vf_device, 0);
+	build_bars(c, CAP_SRIOV + PCI_SRIOV_BAR, s->bars);
 }
 
 static void build_extended(struct pcif *f)
@@ -265,6 +309,13 @@ static void build_extended(struct pcif *f)
 		add_fields(c, CAP_ACS, acs_fields, ARRAY_SIZE(acs_fields));
 		chain_ext(c, &last, CAP_ACS, PCI_EXT_CAP_ID_ACS, 1);
 	}
+	/* Next function: filled in where there is one. */
+	if (f->sriov || f->pf)
+		chain_ext(c, &last, CAP_ARI, PCI_EXT_CAP_ID_ARI, 1);
+	if (f->sriov) {
+		build_sriov(f);
+		chain_ext(c, &last, CAP_SRIOV, PCI_EXT_CAP_ID_SRIOV, 1);
+	}
 }
 
 /* Builds the whole space of @f from its checked description. Nobody else sees @f yet. */
@@ -272,7 +323,6 @@ void caps_build(struct pcif *f)
 {
 	const struct pcif_desc *d = &f->desc;
 
-	memset(&f->config, 0, sizeof(f->config));
 	f->config.size = d->pcie ? PCIF_CONFIG_SIZE : 256;
 	build_header(f);
 	/* Each goes in front, so the list reads PM, MSI, PCI Express, MSI-X. */
@@ -300,6 +350,12 @@ void caps_set_multifunction(struct pcif *f)
 {
 	config_preset(&f->config, PCI_HEADER_TYPE, 1,
 		      f->config.value[PCI_HEADER_TYPE] | PCI_HEADER_TYPE_MULTI_FUNC);
+}
+
+/* As a host does where what is below has ARI; the port keeps it in a reset. */
+void caps_set_ari_forwarding(struct pcif *f)
+{
+	config_preset(&f->config, CAP_PCIE + PCI_EXP_DEVCTL2, 2, PCI_EXP_DEVCTL2_ARI);
 }
 
 void caps_set_port_number(struct pcif *f, uint8_t number)
@@ -348,9 +404,15 @@ static int check_msix(const struct pcif_desc *d, struct pcif_reply_error *err)
 }
 
 /* -EINVAL with a text if a model's description cannot be a function. */
-int caps_check(const struct pcif_desc *d, struct pcif_reply_error *err)
+int caps_check(const struct pcif *f, struct pcif_reply_error *err)
 {
-	int rc = bar_check(d, err);
+	const struct pcif_desc *d = &f->desc;
+	int rc = bar_check(d->bars, err);
+
+	if (!rc)
+		rc = f->pf ? sriov_check_vf(f, err) : sriov_check(d, err);
+	if (!rc && d->sriov.total_vfs && !f->model->create_vf)
+		rc = pcif_error(err, -EINVAL, "SR-IOV: the model makes no VFs");
 
 	if (rc)
 		return rc;

@@ -13,6 +13,46 @@
 
 #include "priv.h"
 
+/* Room for the rules of @c. 0 or -ENOMEM. */
+int config_init(struct config_space *c)
+{
+	c->rules = calloc(1, sizeof(*c->rules));
+	if (!c->rules)
+		return -ENOMEM;
+	atomic_init(&c->rules->refs, 1);
+	return 0;
+}
+
+/* NULL is fine. */
+void config_rules_put(struct config_rules *rules)
+{
+	if (rules && atomic_fetch_sub(&rules->refs, 1) == 1)
+		free(rules);
+}
+
+/*
+ * Lets @c use *@shared, if these are the same as its own; the first one that asks gives its own
+ * there. One thread at a time; nothing changes the rules of @c afterwards.
+ */
+void config_share(struct config_space *c, struct config_rules **shared)
+{
+	struct config_rules *rules = *shared;
+
+	if (!rules) {
+		atomic_fetch_add(&c->rules->refs, 1);
+		*shared = c->rules;
+		return;
+	}
+	if (memcmp(c->rules->wmask, rules->wmask, sizeof(rules->wmask)) ||
+	    memcmp(c->rules->w1c, rules->w1c, sizeof(rules->w1c)) ||
+	    memcmp(c->rules->reset, rules->reset, sizeof(rules->reset)) ||
+	    memcmp(c->rules->sticky, rules->sticky, sizeof(rules->sticky)))
+		return;
+	atomic_fetch_add(&rules->refs, 1);
+	config_rules_put(c->rules);
+	c->rules = rules;
+}
+
 uint32_t config_peek(const struct config_space *c, unsigned offset, unsigned size)
 {
 	uint32_t v = 0;
@@ -35,10 +75,10 @@ void config_field_add(struct config_space *c, unsigned base, const struct config
 		unsigned at = base + field->offset + i;
 
 		c->value[at] = (uint8_t)(field->value >> (8 * i));
-		c->reset[at] = c->value[at];
-		c->wmask[at] = (uint8_t)(field->wmask >> (8 * i));
-		c->w1c[at] = (uint8_t)(field->w1c >> (8 * i));
-		c->sticky[at] = (uint8_t)(field->sticky >> (8 * i));
+		c->rules->reset[at] = c->value[at];
+		c->rules->wmask[at] = (uint8_t)(field->wmask >> (8 * i));
+		c->rules->w1c[at] = (uint8_t)(field->w1c >> (8 * i));
+		c->rules->sticky[at] = (uint8_t)(field->sticky >> (8 * i));
 	}
 }
 
@@ -47,13 +87,14 @@ void config_preset(struct config_space *c, unsigned offset, unsigned size, uint3
 {
 	config_poke(c, offset, size, value);
 	for (unsigned i = 0; i < size; i++)
-		c->reset[offset + i] = c->value[offset + i];
+		c->rules->reset[offset + i] = c->value[offset + i];
 }
 
 void config_reset_bytes(struct config_space *c)
 {
 	for (unsigned i = 0; i < PCIF_CONFIG_SIZE; i++)
-		c->value[i] = (c->value[i] & c->sticky[i]) | (c->reset[i] & ~c->sticky[i]);
+		c->value[i] = (c->value[i] & c->rules->sticky[i]) |
+			      (c->rules->reset[i] & ~c->rules->sticky[i]);
 }
 
 /* cfg held. */
@@ -63,12 +104,15 @@ void config_update_gate(struct pcif *f)
 	uint32_t command = config_peek(c, PCI_COMMAND, 2), gate = 0;
 	bool d0 = !f->cap_pm || !(c->value[f->cap_pm + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK);
 
-	if (d0 && (command & PCI_COMMAND_MEMORY))
+	/* A VF's decode is its PF's to switch. */
+	if (d0 && (f->pf || (command & PCI_COMMAND_MEMORY)))
 		gate |= GATE_MEM;
 	if (d0 && (command & PCI_COMMAND_IO))
 		gate |= GATE_IO;
-	if (d0 && (command & PCI_COMMAND_MASTER))
+	if (d0 && (command & PCI_COMMAND_MASTER) && !f->vf_off)
 		gate |= GATE_BM;
+	if (f->vf_off || f->vf_mem_off || f->resetting)
+		gate |= GATE_SILENT;
 	if (!d0 || (command & PCI_COMMAND_INTX_DISABLE))
 		gate |= GATE_INTX_OFF;
 	if (f->cap_msi) {
@@ -120,7 +164,7 @@ uint32_t pcif_config_read(struct pcif *f, unsigned offset, unsigned size)
 		return size == 4 ? UINT32_MAX : BIT(8 * size) - 1;
 	pthread_mutex_lock(&f->cfg);
 	config_refresh(f);
-	v = config_peek(&f->config, offset, size);
+	v = f->vf_off ? UINT32_MAX >> (32 - 8 * size) : config_peek(&f->config, offset, size);
 	pthread_mutex_unlock(&f->cfg);
 	return v;
 }
@@ -150,13 +194,16 @@ static void write_bytes(struct pcif *f, unsigned offset, unsigned size, uint32_t
 			struct config_effects *fx)
 {
 	struct config_space *c = &f->config;
+	uint8_t before[PCI_EXT_CAP_SRIOV_SIZEOF];
 
+	if (f->sriov)
+		memcpy(before, c->value + CAP_SRIOV, sizeof(before));
 	for (unsigned i = 0; i < size; i++) {
 		unsigned at = offset + i;
 		uint8_t old = c->value[at], v = (uint8_t)(value >> (8 * i));
 
-		c->value[at] = (uint8_t)((old & ~c->wmask[at]) | (v & c->wmask[at]));
-		c->value[at] &= (uint8_t) ~(v & c->w1c[at]);
+		c->value[at] = (uint8_t)((old & ~c->rules->wmask[at]) | (v & c->rules->wmask[at]));
+		c->value[at] &= (uint8_t) ~(v & c->rules->w1c[at]);
 		if (f->cap_pm && at == (unsigned)f->cap_pm + PCI_PM_CTRL)
 			fx->reset |= write_power_state(f, old, v);
 		/* Initiate FLR is the top bit of the control register; it never reads as set. */
@@ -174,6 +221,9 @@ static void write_bytes(struct pcif *f, unsigned offset, unsigned size, uint32_t
 		fx->gate = true;
 	if (f->cap_msix && ranges_overlap(offset, offset + size - 1, f->cap_msix, f->cap_msix + 3u))
 		fx->gate = true;
+	if (f->sriov && ranges_overlap(offset, offset + size - 1, CAP_SRIOV,
+				       CAP_SRIOV + PCI_EXT_CAP_SRIOV_SIZEOF - 1))
+		fx->sriov = sriov_written(f, before);
 }
 
 /* Everything below @bridge gets what a hot reset of its bus does to it. Nothing held. */
@@ -183,8 +233,9 @@ static void reset_below(struct pcif *bridge)
 
 	if (pcim_list(bridge->m, &list))
 		return;
+	/* VFs go with their PFs. */
 	for (unsigned i = 0; i < list.n; i++)
-		if (list.f[i]->parent == bridge)
+		if (list.f[i]->parent == bridge && !list.f[i]->pf)
 			pcif_reset(list.f[i]);
 	pcim_list_free(&list);
 }
@@ -204,6 +255,11 @@ void pcif_config_write(struct pcif *f, unsigned offset, unsigned size, uint32_t 
 		return;
 	pthread_mutex_lock(&f->ctl);
 	pthread_mutex_lock(&f->cfg);
+	if (f->vf_off) {
+		pthread_mutex_unlock(&f->cfg);
+		pthread_mutex_unlock(&f->ctl);
+		return;
+	}
 	was_off = atomic_load(&f->gate) & GATE_INTX_OFF;
 	write_bytes(f, offset, size, value, &fx);
 	/* After D3hot the gates open by the reset's values, not for a moment by the old ones. */
@@ -216,6 +272,8 @@ void pcif_config_write(struct pcif *f, unsigned offset, unsigned size, uint32_t 
 		reset_apply_gate(f);
 		irq_replay(f, was_off);
 	}
+	if (fx.sriov && !fx.reset)
+		sriov_sync(f);
 	pthread_mutex_unlock(&f->ctl);
 	if (fx.reset)
 		reset_notify(f);

@@ -19,10 +19,15 @@ static void on_fault(void *data, const struct iommu_fault *fault)
 /* On failure function_new() frees what was made. */
 static int function_build(struct pcif *f, struct pcif_reply_error *err)
 {
-	int rc = caps_check(&f->desc, err);
+	int rc = caps_check(f, err);
 
 	if (rc)
 		return rc;
+	rc = config_init(&f->config);
+	if (!rc)
+		rc = sriov_new(f);
+	if (rc)
+		return pcif_error(err, rc, "%s: %s", f->name, strerror(-rc));
 	rc = bar_images_new(f);
 	if (rc)
 		return pcif_error(err, rc, "%s: no memory for BARs: %s%s", f->name, strerror(-rc),
@@ -55,6 +60,8 @@ static void locks_init(struct pcif *f)
 static void function_fini(struct pcif *f)
 {
 	iommu_port_free(f->port);
+	sriov_free(f);
+	config_rules_put(f->config.rules);
 	scan_fini(f);
 	pthread_mutex_destroy(&f->shared);
 	pthread_mutex_destroy(&f->cfg);
@@ -63,46 +70,101 @@ static void function_fini(struct pcif *f)
 	free(f);
 }
 
-int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
-		 const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,
-		 struct pcif **out)
+static struct pcif *function_alloc(struct pcim *m, struct pci_bdf bdf,
+				   const struct pcif_model *model)
 {
 	struct pcif *f = calloc(1, sizeof(*f));
-	int rc;
 
 	if (!f)
-		return pcif_error(err, -ENOMEM, "out of memory");
+		return NULL;
 	f->m = m;
 	atomic_init(&f->refs, 1);
 	atomic_init(&f->group, (unsigned)GROUP_NONE);
 	f->bdf = bdf;
 	f->model = model;
-	f->bridge = bridge;
 	f->memfd = -1;
 	pcif_bdf_format(bdf, f->name);
 	locks_init(f);
-	rc = iommu_port_new(f->name, on_fault, m, &f->port);
+	return f;
+}
+
+static int model_create(struct pcif *f, const struct pcif_params *params,
+			struct pcif_reply_error *err)
+{
+	if (!f->pf)
+		return f->model->create(f, params, &f->desc, &f->state, err);
+	sriov_describe_vf(f, &f->desc);
+	return f->model->create_vf(f, f->pf->state, f->vf_index, &f->desc, &f->state, err);
+}
+
+/* Consumes @f on failure. */
+static int function_start(struct pcif *f, const struct pcif_params *params,
+			  struct pcif_reply_error *err)
+{
+	int rc = iommu_port_new(f->name, on_fault, f->m, &f->port);
+
 	if (rc) {
 		pcif_error(err, rc, "%s: no IOMMU port: %s", f->name, strerror(-rc));
 		goto err_fini;
 	}
-	rc = model->create(f, params, &f->desc, &f->state, err);
+	rc = model_create(f, params, err);
 	if (rc)
 		goto err_fini;
 	rc = function_build(f, err);
 	if (rc)
 		goto err_destroy;
-	*out = f;
 	return 0;
 
 err_destroy:
 	scan_stop(f);
-	if (model->destroy)
-		model->destroy(f->state);
+	if (f->model->destroy)
+		f->model->destroy(f->state);
 	tables_free(f);
 	bar_images_free(f);
 err_fini:
+	pcif_put(f->parent);
+	pcif_put(f->pf);
 	function_fini(f);
+	return rc;
+}
+
+int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
+		 const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,
+		 struct pcif **out)
+{
+	struct pcif *f = function_alloc(m, bdf, model);
+	int rc;
+
+	if (!f)
+		return pcif_error(err, -ENOMEM, "out of memory");
+	f->bridge = bridge;
+	rc = function_start(f, params, err);
+	if (!rc)
+		*out = f;
+	return rc;
+}
+
+/* One at a time for a PF. It is not in the tree yet, and not switched on. */
+int function_new_vf(struct pcif *pf, unsigned index, struct pcif_reply_error *err,
+		    struct pcif **out)
+{
+	struct pcif *f = function_alloc(pf->m, pcif_vf_bdf(pf, index), pf->model);
+	int rc;
+
+	if (!f)
+		return pcif_error(err, -ENOMEM, "out of memory");
+	f->pf = pcif_get(pf);
+	f->vf_index = index;
+	f->vf_off = true;
+	f->parent = pf->parent ? pcif_get(pf->parent) : NULL;
+	f->root_bus = pf->root_bus;
+	for (unsigned i = 0; i < PCIF_NUM_BARS; i++)
+		if (pf->sriov->bar_address[i])
+			f->bar_address[i] =
+				pf->sriov->bar_address[i] + index * pf->desc.sriov.bars[i].size;
+	rc = function_start(f, NULL, err);
+	if (!rc)
+		*out = f;
 	return rc;
 }
 
@@ -119,6 +181,7 @@ void function_free(struct pcif *f)
 	tables_free(f);
 	bar_images_free(f);
 	pcif_put(f->parent);
+	pcif_put(f->pf);
 	function_fini(f);
 }
 
@@ -177,6 +240,11 @@ int pcif_dma_pin(struct pcif *f, uint64_t iova, size_t size, unsigned access, st
 void pcif_dma_unpin(struct iommu_pin *pin)
 {
 	iommu_unpin(pin);
+}
+
+void *pcif_state(const struct pcif *f)
+{
+	return f->state;
 }
 
 const struct pcif_desc *pcif_desc(const struct pcif *f)

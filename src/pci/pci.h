@@ -83,6 +83,21 @@ struct pcif_bar {
 	void *regs_state; /* what the hooks of @regs get; NULL: the model's state */
 };
 
+/*
+ * What a physical function (PF) has for its virtual functions (VFs): SR-IOV. Each VF is a function
+ * of its own, made by the model's create_vf() when the host wants it.
+ */
+struct pcif_sriov {
+	uint16_t total_vfs; /* 0: none; up to 256 */
+	uint16_t vf_device; /* device id; vendor, class and subsystem are the PF's */
+	/*
+	 * VF k has requester id PF + first_offset + k * stride. 0: they follow the last function of
+	 * the PF's bus, one after the other; what does not fit on this bus lies on the next ones.
+	 */
+	uint16_t first_offset, stride;
+	struct pcif_bar bars[PCIF_NUM_BARS]; /* of each VF; memory */
+};
+
 struct pcif_desc {
 	uint16_t vendor, device, subsystem_vendor, subsystem_device;
 	uint32_t class_code; /* 24 bits: base, sub, programming interface */
@@ -93,10 +108,11 @@ struct pcif_desc {
 	unsigned msix_vectors; /* 0 none; up to 2048 */
 	uint8_t msix_bar;      /* BAR of table and PBA */
 	uint32_t msix_table_offset, msix_pba_offset;
-	bool pcie;    /* PCI Express endpoint capability v2, with FLR */
-	bool pm;      /* power management capability, NoSoftReset = 0 */
-	bool aer;     /* advanced error reporting */
-	uint64_t dsn; /* device serial number capability if not 0 */
+	bool pcie;		 /* PCI Express endpoint capability v2, with FLR */
+	bool pm;		 /* power management capability, NoSoftReset = 0 */
+	bool aer;		 /* advanced error reporting */
+	uint64_t dsn;		 /* device serial number capability if not 0 */
+	struct pcif_sriov sriov; /* needs pcie */
 };
 
 /* ------------------------------------------------------------------ device models */
@@ -133,6 +149,15 @@ struct pcif_model {
 	 */
 	int (*create)(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
 		      void **state, struct pcif_reply_error *err);
+	/*
+	 * Makes VF @index of the PF whose state is @pf_state; that outlives the VF's. @desc comes
+	 * filled in as the PF's description says; the model adds regs_state, MSI, MSI-X, pm, aer,
+	 * dsn. The other hooks then get *@state for this VF. One call at a time for a PF. The VF
+	 * that had this @index before may not be destroyed yet: it has been reset, and nobody
+	 * reaches it any more. May be NULL.
+	 */
+	int (*create_vf)(struct pcif *f, void *pf_state, unsigned index, struct pcif_desc *desc,
+			 void **state, struct pcif_reply_error *err);
 	/* Ends threads; NULL-safe members; no client is attached any more. */
 	void (*destroy)(void *state);
 
@@ -264,6 +289,7 @@ unsigned pcif_regs_scan_array(struct pcif_regs *regs, unsigned reg, unsigned fir
  */
 
 const struct pcif_desc *pcif_desc(const struct pcif *f);
+void *pcif_state(const struct pcif *f); /* the model's; for models that look at another function */
 struct pci_bdf pcif_bdf(const struct pcif *f);
 const char *pcif_model_name(const struct pcif *f); /* "port" for root ports */
 bool pcif_is_bridge(const struct pcif *f);	   /* header type 1 */
@@ -280,7 +306,7 @@ void pcif_config_write(struct pcif *f, unsigned offset, unsigned size, uint32_t 
 unsigned pcif_find_cap(struct pcif *f, uint8_t id);
 unsigned pcif_find_ext_cap(struct pcif *f, uint16_t id);
 
-/* Address that the platform's enumeration gave to the BAR (what /sys shows), and its size. */
+/* Address that the platform's enumeration gave to the BAR (what /sys shows). */
 uint64_t pcif_bar_address(const struct pcif *f, unsigned bar);
 
 /*
@@ -394,8 +420,10 @@ struct pcif *pcim_find(const struct pcim *m, struct pci_bdf bdf);
 
 /**
  * pcim_unplug() - take @f out of the tree; its hardware stays in its slot.
- * The caller has seen to it that nothing is below it and nobody drives it. What has references goes
- * on to work. Returns 0; -ENODEV: it is not in the tree.
+ * The caller has a reference, and has seen to it that nothing is below it and nobody drives it.
+ * What has references goes on to work; not so a VF, which is switched off, and does not come back
+ * before its PF's VFs are enabled anew. Returns 0; -ENODEV: it is not in the tree; -EBUSY: a PF
+ * with VFs.
  */
 int pcim_unplug(struct pcif *f);
 /**
@@ -403,6 +431,33 @@ int pcim_unplug(struct pcif *f);
  * Groups are worked out anew for what is found. Returns how many, or -ENOMEM.
  */
 int pcim_plug(struct pcim *m);
+
+/* ------------------------------------------------------------------ SR-IOV */
+
+/*
+ * A PF is a function with desc.sriov.total_vfs. Its VFs are in the tree from pcim_sriov_enable() to
+ * pcim_sriov_disable(), with the same bridge above as the PF, and each has a reference on it.
+ */
+bool pcif_is_vf(const struct pcif *f);
+struct pcif *pcif_pf(const struct pcif *f);	       /* of a VF, borrowed; NULL: it is none */
+unsigned pcif_vf_index(const struct pcif *f);	       /* of a VF */
+unsigned pcif_num_vfs(const struct pcif *pf);	       /* how many are enabled; any thread */
+struct pcif *pcim_vf(struct pcif *pf, unsigned index); /* a new reference; NULL: not there */
+struct pci_bdf pcif_vf_bdf(const struct pcif *pf, unsigned index); /* there or not */
+/* Where BAR @bar of VF 0 begins, those of the others follow; 0: it has none, or no room. */
+uint64_t pcif_vf_bar_address(const struct pcif *pf, unsigned bar);
+/**
+ * pcim_sriov_enable() - make VFs 0 to @n - 1 and switch them on.
+ * Returns 0; -EINVAL: no PF, or @n not from 1 to total_vfs; -EBUSY: VFs are enabled; -ENODEV: the
+ * PF is not in the tree; -ENOMEM: also too few bus numbers below the bridge above, or no addresses
+ * for VF BARs; -EEXIST: one of their addresses is taken; -EMFILE; what create_vf() gave.
+ */
+int pcim_sriov_enable(struct pcif *pf, unsigned n);
+/* Takes the VFs out of the tree and switches them off; each is reset. Nobody drives them. */
+void pcim_sriov_disable(struct pcif *pf);
+/* After a reset of @pf, which clears the capability: puts it as pcim_sriov_enable() left it. Its
+ * VFs are there again, and as after a reset. Nothing happens where @pf is no PF. */
+void pcif_sriov_restore(struct pcif *pf);
 
 struct pcif *pcif_parent(const struct pcif *f); /* bridge above, NULL on a root bus */
 uint8_t pcif_root_bus(const struct pcif *f);

@@ -30,19 +30,26 @@
 #define CAP_AER 0x100
 #define CAP_DSN 0x140
 #define CAP_ACS 0x150
+#define CAP_ARI 0x160
+#define CAP_SRIOV 0x180
 
 /* Our own root ports: see docs/pci.md. */
 #define PORT_VENDOR 0x1234
 #define PORT_DEVICE 0x5001
 
-/* Each byte of configuration space, with what may happen to it. */
-struct config_space {
-	uint8_t value[PCIF_CONFIG_SIZE];
+/* What may happen to each byte of configuration space. */
+struct config_rules {
+	_Atomic unsigned refs;		  /* VFs that are alike share theirs */
 	uint8_t wmask[PCIF_CONFIG_SIZE];  /* bits that a write changes */
 	uint8_t w1c[PCIF_CONFIG_SIZE];	  /* bits that writing 1 clears */
 	uint8_t reset[PCIF_CONFIG_SIZE];  /* value after reset */
 	uint8_t sticky[PCIF_CONFIG_SIZE]; /* bits that a function-level reset leaves alone */
-	unsigned size;			  /* 256 or 4096 */
+};
+
+struct config_space {
+	uint8_t value[PCIF_CONFIG_SIZE];
+	struct config_rules *rules; /* changes only while the function is built and enumerated */
+	unsigned size;		    /* 256 or 4096 */
 };
 
 /* A field of a capability as data: offsets are relative to the capability. */
@@ -57,6 +64,7 @@ struct config_effects {
 	bool gate;	/* something that gates DMA, BARs or interrupts changed */
 	bool reset;	/* function-level reset, or D3hot to D0 */
 	bool bus_reset; /* bridge control asks for a reset of the secondary bus */
+	bool sriov;	/* VFs may have come or gone */
 };
 
 /* What configuration space lets through now; computed after every write, read without a lock. */
@@ -67,6 +75,8 @@ struct config_effects {
 #define GATE_MSI 0x10u
 #define GATE_MSIX 0x20u
 #define GATE_MSIX_MASKED 0x40u
+#define GATE_SILENT 0x80u /* a VF in reset, or that its PF switched off: reads ones, drops writes  \
+			   */
 
 #define VECTOR_WORDS (PCIF_MAX_VECTORS / 64)
 
@@ -112,11 +122,16 @@ struct pcif {
 	uint8_t root_bus, secondary, subordinate;
 	_Atomic unsigned group;
 	uint64_t bar_address[PCIF_NUM_BARS];
+	struct sriov *sriov; /* of a PF */
+	struct pcif *pf;     /* of a VF: a reference */
+	unsigned vf_index;
+	bool vf_off, vf_mem_off; /* of a VF: VF Enable or VF MSE of its PF is clear; under cfg */
 
 	pthread_mutex_t ctl, reg, cfg, shared;
 	struct config_space config;
 	uint32_t *msix_table; /* four words an entry; guarded by cfg */
 	uint8_t cap_msi, cap_msix, cap_pcie, cap_pm;
+	bool resetting; /* under cfg */
 	_Atomic uint32_t gate;
 	_Atomic bool shared_on;
 	_Atomic uint64_t resets;
@@ -129,6 +144,17 @@ struct pcif {
 	int memfd;
 	uint64_t memfd_size;
 	struct iommu_port *port;
+};
+
+/* What a PF has for its VFs. See sriov.c. */
+struct sriov {
+	pthread_mutex_t lock; /* one enables or disables at a time; outside of all others */
+	uint16_t first_offset, stride;
+	uint64_t bar_address[PCIF_NUM_BARS]; /* where those of all VFs begin; 0: no room for them */
+	uint16_t control;		     /* what the platform wants in the register */
+	_Atomic unsigned n_vfs;		     /* enabled by pcim_sriov_enable() */
+	struct config_rules *vf_rules;	     /* under @lock */
+	struct pcif **vfs; /* total_vfs of them, borrowed; NULL: not in the tree. Under its lock */
 };
 
 struct pcim {
@@ -149,6 +175,9 @@ struct pcim {
 };
 
 /* config.c */
+int config_init(struct config_space *c);
+void config_rules_put(struct config_rules *rules);
+void config_share(struct config_space *c, struct config_rules **shared);
 uint32_t config_peek(const struct config_space *c, unsigned offset, unsigned size);
 void config_poke(struct config_space *c, unsigned offset, unsigned size, uint32_t value);
 void config_preset(struct config_space *c, unsigned offset, unsigned size, uint32_t value);
@@ -156,12 +185,13 @@ void config_field_add(struct config_space *c, unsigned base, const struct config
 void config_reset_bytes(struct config_space *c);
 void config_update_gate(struct pcif *f);
 /* caps.c */
-int caps_check(const struct pcif_desc *d, struct pcif_reply_error *err);
+int caps_check(const struct pcif *f, struct pcif_reply_error *err);
 void caps_build(struct pcif *f);
 void caps_set_multifunction(struct pcif *f);
+void caps_set_ari_forwarding(struct pcif *f);
 void caps_set_port_number(struct pcif *f, uint8_t number);
 /* bar.c */
-int bar_check(const struct pcif_desc *d, struct pcif_reply_error *err);
+int bar_check(const struct pcif_bar bars[], struct pcif_reply_error *err);
 int bar_images_new(struct pcif *f);
 void bar_images_free(struct pcif *f);
 /* irq.c */
@@ -186,7 +216,28 @@ void model_reset(struct pcif *f);
 int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
 		 const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,
 		 struct pcif **f);
+int function_new_vf(struct pcif *pf, unsigned index, struct pcif_reply_error *err, struct pcif **f);
 void function_free(struct pcif *f);
+/* tree.c */
+/* All of @list are in the tree then, with groups; it takes a reference on each. -EEXIST an address
+ * is taken, -ENOMEM. */
+int tree_add_functions(struct pcim *m, struct pcif *const *list, unsigned n);
+bool tree_take_function(
+	struct pcif *f); /* false: it was not there; else its reference is the caller's */
+/* sriov.c */
+int sriov_new(struct pcif *f); /* -ENOMEM */
+void sriov_free(struct pcif *f);
+int sriov_check(const struct pcif_desc *d, struct pcif_reply_error *err);
+int sriov_check_vf(const struct pcif *f, struct pcif_reply_error *err);
+void sriov_describe_vf(const struct pcif *f, struct pcif_desc *desc);
+/* Requester ids for the VFs of the @n functions of one bus. Returns the last bus that they need. */
+unsigned sriov_place(struct pcif *const *list, unsigned n);
+void sriov_set_bar(struct pcif *f, unsigned bar, uint64_t address);
+/* A client wrote to the capability, whose bytes were @before: puts right what may not be written.
+ * Returns whether sriov_sync() has to be called. cfg held. */
+bool sriov_written(struct pcif *f, const uint8_t *before);
+void sriov_sync(struct pcif *f); /* VFs are as the control register says; ctl held */
+void sriov_vf_set(struct pcif *vf, bool on, bool mem); /* ctl of the PF held, if at all */
 /* reset.c */
 void reset_locked(struct pcif *f);     /* ctl held */
 void reset_notify(struct pcif *f);     /* nothing held */

@@ -22,6 +22,7 @@ void reset_locked(struct pcif *f)
 
 	pthread_mutex_lock(&f->cfg);
 	f->config.value[PCI_COMMAND] &= (uint8_t)~on;
+	f->resetting = true; /* a VF decodes whatever its command register says */
 	config_update_gate(f);
 	pthread_mutex_unlock(&f->cfg);
 	reset_apply_gate(f);
@@ -34,11 +35,15 @@ void reset_locked(struct pcif *f)
 	pthread_rwlock_wrlock(&f->irq.conn);
 	pthread_mutex_lock(&f->cfg);
 	config_reset_bytes(&f->config);
+	f->resetting = false;
 	irq_reset(f);
 	pthread_mutex_unlock(&f->cfg);
 	pthread_rwlock_unlock(&f->irq.conn);
 	reset_apply_gate(f);
 	atomic_fetch_add(&f->resets, 1);
+	/* VF Enable is clear now. */
+	if (f->sriov)
+		sriov_sync(f);
 }
 
 void reset_notify(struct pcif *f)

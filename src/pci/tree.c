@@ -82,6 +82,13 @@ static int make_room(struct pcif ***list, unsigned n, unsigned *room)
 	return 0;
 }
 
+/* A PF knows those of its VFs that are in the tree. With the lock. */
+static void note_vf(struct pcif *f, bool there)
+{
+	if (f->pf)
+		f->pf->sriov->vfs[f->vf_index] = there ? f : NULL;
+}
+
 /*
  * Adds @f, whose reference the tree then owns, in order of address. With the lock. -ENOMEM: @f
  * stays the caller's.
@@ -101,6 +108,7 @@ static int insert(struct pcim *m, struct pcif *f)
 	list[at] = f;
 	m->n_functions++;
 	atomic_store(&f->present, true);
+	note_vf(f, true);
 	return 0;
 }
 
@@ -255,8 +263,11 @@ static bool same_bus(const struct pcif *a, const struct pcif *b)
 	return a->bdf.domain == b->bdf.domain && a->bdf.bus == b->bdf.bus;
 }
 
-/* Makes the port for the bus of @f; @prev is that of the bus before in order, or NULL. */
-static int add_port(struct pcim *m, const struct pcif *f, const struct pcif *prev,
+/*
+ * Makes the port for the bus of @f, and for those up to @last, which its VFs need; @prev is that of
+ * the bus before in order, or NULL.
+ */
+static int add_port(struct pcim *m, const struct pcif *f, const struct pcif *prev, uint8_t last,
 		    struct pcif **port)
 {
 	struct pci_bdf bdf = { f->bdf.domain, (uint8_t)(f->bdf.bus - 1), 0, 0 };
@@ -264,7 +275,7 @@ static int add_port(struct pcim *m, const struct pcif *f, const struct pcif *pre
 	struct pcif *p;
 	int rc;
 
-	if (prev && prev->bdf.domain == bdf.domain && prev->secondary == bdf.bus) {
+	if (prev && prev->bdf.domain == bdf.domain && prev->subordinate >= bdf.bus) {
 		/* Slots first, then functions: function 0 of a slot is there before the others. */
 		unsigned next = (prev->bdf.fn * 32u) + prev->bdf.dev + 1;
 
@@ -278,7 +289,8 @@ static int add_port(struct pcim *m, const struct pcif *f, const struct pcif *pre
 		return rc;
 	}
 	p->root_bus = p->bdf.bus;
-	p->secondary = p->subordinate = f->bdf.bus;
+	p->secondary = f->bdf.bus;
+	p->subordinate = last;
 	config_preset(&p->config, PCI_PRIMARY_BUS, 1, p->bdf.bus);
 	config_preset(&p->config, PCI_SECONDARY_BUS, 1, p->secondary);
 	config_preset(&p->config, PCI_SUBORDINATE_BUS, 1, p->subordinate);
@@ -286,10 +298,32 @@ static int add_port(struct pcim *m, const struct pcif *f, const struct pcif *pre
 	config_preset(&p->config, PCI_COMMAND, 2,
 		      PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_SERR);
 	caps_set_port_number(p, (uint8_t)(p->secondary));
+	if (f->sriov)
+		caps_set_ari_forwarding(p);
 	config_update_gate(p);
 	reset_apply_gate(p);
 	*port = p;
 	return 0;
+}
+
+/* How many functions of the @n in @list, in order of address, share the first one's bus. */
+static unsigned on_one_bus(struct pcif *const *list, unsigned n)
+{
+	unsigned same = 1;
+
+	while (same < n && same_bus(list[0], list[same]))
+		same++;
+	return same;
+}
+
+/* The last bus that the functions at the start of @list get: VFs do not get those of others. */
+static uint8_t last_bus(struct pcif *const *list, unsigned n)
+{
+	unsigned same = on_one_bus(list, n), last = sriov_place(list, same);
+
+	if (same < n && list[same]->bdf.domain == list[0]->bdf.domain)
+		last = MIN(last, list[same]->bdf.bus - 1u);
+	return (uint8_t)last;
 }
 
 static int add_ports(struct pcim *m)
@@ -311,7 +345,7 @@ static int add_ports(struct pcim *m)
 				rc = -EINVAL;
 				break;
 			}
-			rc = add_port(m, list[i], port, &port);
+			rc = add_port(m, list[i], port, last_bus(list + i, n - i), &port);
 			if (rc)
 				break;
 		}
@@ -352,13 +386,14 @@ static int assign_groups(struct pcim *m)
 		struct pcif *f = m->functions[i];
 
 		nodes[i] = (struct group_node){
+			.vf = f->pf,
 			.kind = f->bridge      ? GROUP_ROOT_PORT
 				: f->desc.pcie ? GROUP_ENDPOINT
 					       : GROUP_CONVENTIONAL,
 			.above = index_of(m, f->parent),
 			.bdf = f->bdf,
 			.secondary = f->secondary,
-			.acs = pcif_find_ext_cap(f, PCI_EXT_CAP_ID_ACS) != 0,
+			.acs = !f->pf && pcif_find_ext_cap(f, PCI_EXT_CAP_ID_ACS) != 0,
 			.multifunction =
 				f->config.value[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_MULTI_FUNC,
 			.alias_devfn = -1,
@@ -395,20 +430,77 @@ int pcim_enumerate(struct pcim *m)
 
 /* ------------------------------------------------------------------ hot plug */
 
+/* Its reference is the caller's then. With the lock. */
+static void leave(struct pcif *f)
+{
+	struct pcim *m = f->m;
+
+	(void)take_out(m->functions, &m->n_functions, (unsigned)index_of(m, f));
+	atomic_store(&f->present, false);
+	note_vf(f, false);
+}
+
+int tree_add_functions(struct pcim *m, struct pcif *const *list, unsigned n)
+{
+	unsigned done = 0;
+	int rc = 0;
+
+	pthread_rwlock_wrlock(&m->lock);
+	while (done < n && !rc) {
+		rc = pcim_find(m, list[done]->bdf) ? -EEXIST : insert(m, list[done]);
+		if (rc == -EEXIST)
+			log_error("%s: address is taken", list[done]->name);
+		if (!rc)
+			(void)pcif_get(list[done++]);
+	}
+	if (!rc)
+		rc = assign_groups(m);
+	while (rc && done) {
+		leave(list[--done]);
+		pcif_put(list[done]); /* not the last one */
+	}
+	pthread_rwlock_unlock(&m->lock);
+	return rc;
+}
+
+bool tree_take_function(struct pcif *f)
+{
+	bool there;
+
+	pthread_rwlock_wrlock(&f->m->lock);
+	there = atomic_load(&f->present);
+	if (there)
+		leave(f);
+	pthread_rwlock_unlock(&f->m->lock);
+	return there;
+}
+
+/* There is nothing that a scan would find again. */
+static int unplug_vf(struct pcif *f)
+{
+	if (!tree_take_function(f))
+		return -ENODEV;
+	sriov_vf_set(f, false, false);
+	pcif_put(f);
+	return 0;
+}
+
 int pcim_unplug(struct pcif *f)
 {
 	struct pcim *m = f->m;
 	int rc;
 
+	if (f->pf)
+		return unplug_vf(f);
+	if (pcif_num_vfs(f))
+		return -EBUSY;
 	pthread_rwlock_wrlock(&m->lock);
 	rc = make_room(&m->unplugged, m->n_unplugged, &m->unplugged_room);
 	if (!rc && !atomic_load(&f->present))
 		rc = -ENODEV;
 	if (!rc) {
-		unsigned at = (unsigned)index_of(m, f);
-
-		m->unplugged[m->n_unplugged++] = take_out(m->functions, &m->n_functions, at);
-		atomic_store(&f->present, false);
+		leave(f);
+		m->unplugged[m->n_unplugged++] = f;
 	}
 	pthread_rwlock_unlock(&m->lock);
 	return rc;

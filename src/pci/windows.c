@@ -28,9 +28,26 @@ static enum window_kind bar_window(const struct pcif_bar *bar)
 	return WINDOW_MEM;
 }
 
-static bool bar_belongs(const struct pcif *f, unsigned bar, enum window_kind kind)
+/* What asks for addresses: a function's BARs, then those that all its VFs have at a place. */
+#define SLOTS (2 * PCIF_NUM_BARS)
+
+static const struct pcif_bar *slot_bar(const struct pcif *f, unsigned slot)
 {
-	return f->desc.bars[bar].type != PCIF_BAR_NONE && bar_window(&f->desc.bars[bar]) == kind;
+	return slot < PCIF_NUM_BARS ? &f->desc.bars[slot]
+				    : &f->desc.sriov.bars[slot - PCIF_NUM_BARS];
+}
+
+/* A multiple of the BAR's size, to which it is aligned. */
+static uint64_t slot_size(const struct pcif *f, unsigned slot)
+{
+	return slot_bar(f, slot)->size * (slot < PCIF_NUM_BARS ? 1 : f->desc.sriov.total_vfs);
+}
+
+static bool slot_belongs(const struct pcif *f, unsigned slot, enum window_kind kind)
+{
+	const struct pcif_bar *bar = slot_bar(f, slot);
+
+	return bar->type != PCIF_BAR_NONE && slot_size(f, slot) && bar_window(bar) == kind;
 }
 
 static uint64_t largest_bar(const struct pcim *m, const struct pcif *port, enum window_kind kind)
@@ -38,18 +55,23 @@ static uint64_t largest_bar(const struct pcim *m, const struct pcif *port, enum 
 	uint64_t size = 0;
 
 	for (unsigned i = 0; i < m->n_functions; i++)
-		for (unsigned b = 0; b < PCIF_NUM_BARS; b++)
+		for (unsigned s = 0; s < SLOTS; s++)
 			if (m->functions[i]->parent == port &&
-			    bar_belongs(m->functions[i], b, kind))
-				size = MAX(size, m->functions[i]->desc.bars[b].size);
+			    slot_belongs(m->functions[i], s, kind))
+				size = MAX(size, slot_bar(m->functions[i], s)->size);
 	return size;
 }
 
-static void set_bar(struct pcif *f, unsigned bar, uint64_t address)
+static void set_bar(struct pcif *f, unsigned slot, uint64_t address)
 {
-	unsigned at = PCI_BASE_ADDRESS_0 + 4 * bar;
-	uint32_t type = config_peek(&f->config, at, 4);
+	unsigned bar = slot, at = PCI_BASE_ADDRESS_0 + 4 * bar;
+	uint32_t type;
 
+	if (slot >= PCIF_NUM_BARS) {
+		sriov_set_bar(f, slot - PCIF_NUM_BARS, address);
+		return;
+	}
+	type = config_peek(&f->config, at, 4);
 	f->bar_address[bar] = address;
 	config_poke(&f->config, at, 4, (uint32_t)address | type);
 	if (f->desc.bars[bar].type == PCIF_BAR_MEM64)
@@ -80,10 +102,27 @@ static void set_port_window(struct pcif *port, enum window_kind kind, uint64_t f
 	}
 }
 
+/* VFs may go without: they cannot be enabled then. */
+static int place(struct pcif *f, unsigned slot, const struct window *w, uint64_t *at)
+{
+	uint64_t size = slot_size(f, slot);
+	bool vf = slot >= PCIF_NUM_BARS;
+
+	if (*at <= w->last && size - 1 <= w->last - *at) {
+		set_bar(f, slot, *at);
+		*at += size;
+		return 0;
+	}
+	log_info("%s: no %s space left for %s %u of %llu bytes", f->name, w->name,
+		 vf ? "VF BAR" : "BAR", slot % PCIF_NUM_BARS, (unsigned long long)size);
+	return vf ? 0 : -ENOSPC;
+}
+
 /* Largest first leaves no holes: every BAR then begins aligned where the one before ended. */
 static int assign_below(struct pcim *m, struct pcif *port, enum window_kind kind, struct window *w)
 {
 	uint64_t size = largest_bar(m, port, kind), first, at;
+	int rc;
 
 	if (!size)
 		return 0;
@@ -92,20 +131,18 @@ static int assign_below(struct pcim *m, struct pcif *port, enum window_kind kind
 		for (unsigned i = 0; i < m->n_functions; i++) {
 			struct pcif *f = m->functions[i];
 
-			for (unsigned b = 0; b < PCIF_NUM_BARS; b++) {
-				if (f->parent != port || !bar_belongs(f, b, kind) ||
-				    f->desc.bars[b].size != size)
+			for (unsigned s = 0; s < SLOTS; s++) {
+				if (f->parent != port || !slot_belongs(f, s, kind) ||
+				    slot_bar(f, s)->size != size)
 					continue;
-				if (at > w->last || size - 1 > w->last - at) {
-					log_info("%s: no %s space left for BAR %u of %llu bytes",
-						 f->name, w->name, b, (unsigned long long)size);
-					return -ENOSPC;
-				}
-				set_bar(f, b, at);
-				at += size;
+				rc = place(f, s, w, &at);
+				if (rc)
+					return rc;
 			}
 		}
 	}
+	if (at == first) /* for VFs that found no room */
+		return 0;
 	w->next = ALIGN_UP(at, w->granule);
 	set_port_window(port, kind, first, w->next - 1);
 	return 0;
