@@ -25,7 +25,7 @@ int bus_new(struct pcim *pci, struct bus **bus)
 	pthread_mutex_init(&b->attach, NULL);
 	pthread_mutex_init(&b->lock, NULL);
 	for (unsigned i = 0; bus_host_drivers[i]; i++) {
-		int rc = bus_driver_add(b, bus_host_drivers[i], NULL);
+		int rc = bus_driver_add(b, bus_host_drivers[i], b);
 
 		if (rc) {
 			bus_free(b);
@@ -242,7 +242,7 @@ static uint64_t dev_order(const struct pcif *f)
 	return (uint64_t)a.domain << 16 | (uint64_t)a.bus << 8 | a.dev << 3 | a.fn;
 }
 
-int dev_add(struct bus *b, struct pcif *f, struct bus_dev **out)
+int dev_add(struct bus *b, struct pcif *f, const char *override, struct bus_dev **out)
 {
 	struct bus_dev *dev = calloc(1, sizeof(*dev)), **at;
 	int rc;
@@ -252,6 +252,13 @@ int dev_add(struct bus *b, struct pcif *f, struct bus_dev **out)
 	dev->f = pcif_get(f);
 	dev->refs = 1;
 	pthread_mutex_init(&dev->lock, NULL);
+	if (override) {
+		dev->override = strdup(override);
+		if (!dev->override) {
+			dev_put(b, dev);
+			return -ENOMEM;
+		}
+	}
 	rc = member_join(b, dev);
 	if (rc) {
 		dev_put(b, dev);
@@ -322,7 +329,7 @@ int bus_start(struct bus *b, const char *(*pick)(void *data, struct pcif *f), vo
 	for (unsigned i = 0; i < list.n && !rc; i++) {
 		struct bus_dev *dev;
 
-		rc = dev_add(b, list.f[i], &dev);
+		rc = dev_add(b, list.f[i], NULL, &dev);
 		if (!rc)
 			dev_put(b, dev);
 	}
@@ -361,7 +368,10 @@ static int remove_one(struct bus *b, struct bus_dev *dev, const atomic_bool *can
 
 	if (rc)
 		return rc;
-	rc = dev_remove(b, dev, true, cancel);
+	/* Also where the driver would leave them behind. */
+	rc = bus_sriov_disable(b, dev->f, cancel);
+	if (!rc)
+		rc = dev_remove(b, dev, true, cancel);
 	dev_unlock(dev);
 	return rc;
 }
@@ -406,7 +416,10 @@ static int add_found(struct bus *b, struct bus_dev ***found, unsigned *n_found)
 	if (!*found)
 		rc = -ENOMEM;
 	for (unsigned i = 0; i < list.n && !rc; i++) {
-		rc = dev_add(b, list.f[i], &(*found)[*n_found]);
+		/* A scan does not find VFs: bus_sriov_enable() adds them. */
+		if (pcif_is_vf(list.f[i]))
+			continue;
+		rc = dev_add(b, list.f[i], NULL, &(*found)[*n_found]);
 		if (!rc)
 			++*n_found;
 		else if (rc == -EEXIST || rc == -ENODEV)

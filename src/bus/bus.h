@@ -84,6 +84,11 @@ struct bus_driver {
 	 * function stays bound. @cancel may be NULL.
 	 */
 	int (*remove)(void *data, struct pcif *f, const atomic_bool *cancel);
+	/*
+	 * Makes @n VFs of @pf with bus_sriov_enable(), or with 0 ends them with
+	 * bus_sriov_disable(). Under the function's lock. NULL: not this driver.
+	 */
+	int (*sriov_configure)(void *data, struct pcif *pf, unsigned n, const atomic_bool *cancel);
 };
 
 /* Those that bus itself knows; ends with NULL. */
@@ -119,7 +124,8 @@ const struct bus_driver *bus_driver_of(struct bus *bus, const struct pcif *f);
 /* C2: -ENODEV: no such driver or function, or they do not match; -EBUSY: bound already, or the
  * group is a client's; what probe gave. */
 int bus_bind(struct bus *bus, const char *driver, struct pci_bdf bdf, const atomic_bool *cancel);
-/* -ENODEV: not bound to @driver (NULL: to any); -EINTR: cancelled. */
+/* -ENODEV: not bound to @driver (NULL: to any); -EINTR: cancelled. The VFs of a PF end first, where
+ * its driver made them and takes them along. */
 int bus_unbind(struct bus *bus, const char *driver, struct pci_bdf bdf, const atomic_bool *cancel);
 /* drivers_probe: -ENODEV no such function; -EINVAL its driver's probe failed; else 0, also if there
  * was nothing to do. */
@@ -140,8 +146,8 @@ bool bus_autoprobe(struct bus *bus);
 void bus_set_autoprobe(struct bus *bus, bool on);
 
 /*
- * Takes @f and all below it out of the machine, after unbinding them. -ENODEV: it has left; -EINTR:
- * cancelled, some may have gone.
+ * Takes @f, its VFs and all below it out of the machine, after unbinding them. -ENODEV: it has
+ * left; -EINTR: cancelled, some may have gone.
  */
 int bus_remove(struct bus *bus, struct pcif *f, const atomic_bool *cancel);
 /* Finds what was removed, and probes it. Returns how many, or -ENOMEM. */
@@ -180,6 +186,28 @@ int bus_reset(struct bus *bus, struct pcif *f, const atomic_bool *cancel);
  */
 void bus_config_save(struct pcif *f, uint8_t saved[PCIF_CONFIG_SIZE]);
 void bus_config_restore(struct pcif *f, const uint8_t saved[PCIF_CONFIG_SIZE]);
+
+/* ------------------------------------------------------------------ SR-IOV */
+
+/**
+ * bus_sriov_set() - the file sriov_numvfs: @pf shall have @n VFs (rules D1 to D5).
+ * Returns 0, also if it has so many; -ERANGE: more than it can have; -ENODEV: it has left; -ENOENT:
+ * no driver, or one that does not do it; -EBUSY: it has others, which have to end first; -ENOMEM
+ * and others as pcim_sriov_enable(); -EINTR: cancelled, while it waited for who uses a VF, or for
+ * the function's lock.
+ */
+int bus_sriov_set(struct bus *bus, struct pcif *pf, unsigned n, const atomic_bool *cancel);
+/* sriov_drivers_autoprobe: VFs without an override get a driver. Set: -ENODEV it has left. */
+bool bus_sriov_autoprobe(struct bus *bus, const struct pcif *pf);
+int bus_sriov_set_autoprobe(struct bus *bus, const struct pcif *pf, bool on);
+
+/*
+ * For drivers, with the PF's lock (in sriov_configure or remove). Each VF starts with @override,
+ * may be NULL. Disabling waits for who uses a VF: -EINTR if *@cancel became true first; then the
+ * VFs are still there, some without a driver.
+ */
+int bus_sriov_enable(struct bus *bus, struct pcif *pf, unsigned n, const char *override);
+int bus_sriov_disable(struct bus *bus, struct pcif *pf, const atomic_bool *cancel);
 
 /* ------------------------------------------------------------------ whole groups */
 

@@ -127,6 +127,8 @@ int dev_bind(struct bus *b, struct bus_dev *dev, struct bus_drv *drv)
 
 	if (bound_to(b, dev))
 		return -EBUSY;
+	if (!vf_can_probe(b, dev))
+		return -ENODEV;
 	if (!drv->d->managed_dma)
 		rc = member_use(b, dev);
 	if (rc)
@@ -155,6 +157,8 @@ int dev_unbind(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel)
 		return rc;
 	member_unuse(b, dev);
 	set_bound(b, dev, NULL);
+	if (pcif_num_vfs(dev->f))
+		log_warn("%s: %s left its VFs enabled", pcif_name(dev->f), drv->d->name);
 	return 0;
 }
 
@@ -289,8 +293,11 @@ int bus_override_get(struct bus *b, struct pcif *f, char **name)
 
 /* ------------------------------------------------------------------ identifiers */
 
-/* Probes whatever is unbound, for a driver that matches more than before. */
-static int probe_all(struct bus *b, const atomic_bool *cancel)
+/*
+ * @drv matches more than before: it takes whatever is unbound, as driver_attach() does. No other
+ * driver is asked.
+ */
+static int attach_all(struct bus *b, struct bus_drv *drv, const atomic_bool *cancel)
 {
 	struct bus_dev **list;
 	int rc = devs_list(b, &list);
@@ -298,10 +305,16 @@ static int probe_all(struct bus *b, const atomic_bool *cancel)
 	if (rc)
 		return rc;
 	for (unsigned i = 0; list[i] && !rc; i++) {
+		bool match;
+
 		rc = dev_lock(list[i], cancel);
 		if (rc)
 			break;
-		(void)dev_probe(b, list[i]);
+		pthread_mutex_lock(&b->lock);
+		match = !list[i]->gone && drv_matches(drv, list[i]);
+		pthread_mutex_unlock(&b->lock);
+		if (match)
+			(void)dev_bind(b, list[i], drv);
 		dev_unlock(list[i]);
 	}
 	devs_list_free(b, list);
@@ -325,7 +338,7 @@ int bus_new_id(struct bus *b, const char *driver, const struct bus_id *id, bool 
 	if (!rc)
 		drv->ids[drv->n_ids++] = *id;
 	pthread_mutex_unlock(&b->lock);
-	return rc ? rc : probe_all(b, cancel);
+	return rc ? rc : attach_all(b, drv, cancel);
 }
 
 /* Source: remove_id_store(). */

@@ -26,6 +26,19 @@ static int host_remove(void *data, struct pcif *f, const atomic_bool *cancel)
 	return 0;
 }
 
+static int host_sriov_configure(void *data, struct pcif *pf, unsigned n, const atomic_bool *cancel)
+{
+	return n ? bus_sriov_enable(data, pf, n, NULL) : bus_sriov_disable(data, pf, cancel);
+}
+
+/* Its VFs do not outlive it; those of nvme do. Source: igb_remove(). */
+static int igb_remove(void *data, struct pcif *f, const atomic_bool *cancel)
+{
+	int rc = bus_sriov_disable(data, f, cancel);
+
+	return rc ? rc : host_remove(data, f, cancel);
+}
+
 /* Ports only: neither conventional bridges nor those between the two worlds have its services.
  * Source: pcie_portdrv_probe(). */
 static int port_probe(void *data, struct pcif *f)
@@ -80,6 +93,7 @@ static const struct bus_driver nvme = {
 	.ids = nvme_ids,
 	.probe = host_probe,
 	.remove = host_remove,
+	.sriov_configure = host_sriov_configure,
 };
 
 static const struct bus_driver igb = {
@@ -87,7 +101,8 @@ static const struct bus_driver igb = {
 	.module = "igb",
 	.ids = igb_ids,
 	.probe = host_probe,
-	.remove = host_remove,
+	.remove = igb_remove,
+	.sriov_configure = host_sriov_configure,
 };
 
 static const struct bus_driver igbvf = {

@@ -5,7 +5,7 @@
  * Locks, outermost first:
  *   bus_dev.lock  one function: its driver's probe and remove run under it, so it may be held while
  *                 a client is waited for. Of two functions, the one that is nearer to the root
- *                 first.
+ *                 first, and a PF before its VFs.
  *   bus.attach    who is in a group and where the group's functions are attached; waits for DMA
  *   bus.lock      everything else that is named below; short, only the tree's lock is taken under
  *                 it
@@ -53,7 +53,8 @@ struct bus_dev {
 	bool gone;
 	unsigned resets_off; /* methods that a client excluded */
 	uint32_t notes[BUS_NOTES];
-	bool uses_group; /* counted in group->users */
+	bool vf_no_probe; /* of a PF: sriov_drivers_autoprobe is off */
+	bool uses_group;  /* counted in group->users */
 	struct bus_drv *drv;
 	char *override;
 };
@@ -87,8 +88,9 @@ void devs_list_free(struct bus *b, struct bus_dev **list);
 /* -EINTR: *@cancel became true first. NULL: waits as long as it takes. */
 int dev_lock(struct bus_dev *dev, const atomic_bool *cancel);
 void dev_unlock(struct bus_dev *dev);
-/* The host learns of @f. 0, -EEXIST, -ENODEV: it is not in the tree any more, -ENOMEM. */
-int dev_add(struct bus *b, struct pcif *f, struct bus_dev **dev);
+/* The host learns of @f, whose driver_override is @override from the start (NULL: none). 0,
+ * -EEXIST, -ENODEV: it is not in the tree any more, -ENOMEM. */
+int dev_add(struct bus *b, struct pcif *f, const char *override, struct bus_dev **dev);
 /* Unbinds it and forgets it; @unplug: takes it out of the tree in the same moment. With dev->lock.
  */
 int dev_remove(struct bus *b, struct bus_dev *dev, bool unplug, const atomic_bool *cancel);
@@ -100,6 +102,9 @@ int dev_probe(struct bus *b, struct bus_dev *dev);
 int dev_bind(struct bus *b, struct bus_dev *dev, struct bus_drv *drv);
 int dev_unbind(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel);
 struct bus_drv *drv_find(struct bus *b, const char *name);
+
+/* sriov.c */
+bool vf_can_probe(struct bus *b, struct bus_dev *dev);
 
 /* group.c */
 int member_join(struct bus *b, struct bus_dev *dev); /* -ENOMEM */

@@ -197,4 +197,6 @@ void bus_config_restore(struct pcif *f, const uint8_t saved[PCIF_CONFIG_SIZE])
 	}
 	/* Last: with the bus master bit the device may start to work. */
 	put_back(f, saved, PCI_COMMAND, 2);
+	/* VFs are as the host has them, not as they were when @saved was made. */
+	pcif_sriov_restore(f);
 }

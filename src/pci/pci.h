@@ -420,14 +420,13 @@ struct pcif *pcim_find(const struct pcim *m, struct pci_bdf bdf);
 
 /**
  * pcim_unplug() - take @f out of the tree; its hardware stays in its slot.
- * The caller has a reference, and has seen to it that nothing is below it and nobody drives it.
- * What has references goes on to work; not so a VF, which is switched off, and does not come back
- * before its PF's VFs are enabled anew. Returns 0; -ENODEV: it is not in the tree; -EBUSY: a PF
- * with VFs.
+ * The caller has seen to it that nothing is below it and nobody drives it. What has references goes
+ * on to work. Returns 0; -ENODEV: it is not in the tree; -EBUSY: a PF with VFs; -ENOMEM.
  */
 int pcim_unplug(struct pcif *f);
 /**
- * pcim_plug() - find again what was unplugged and whose bridge is there: a scan of the buses.
+ * pcim_plug() - find again what was unplugged and whose bridge is there: a scan of the buses. It
+ * finds no VFs.
  * Groups are worked out anew for what is found. Returns how many, or -ENOMEM.
  */
 int pcim_plug(struct pcim *m);

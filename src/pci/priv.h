@@ -75,8 +75,9 @@ struct config_effects {
 #define GATE_MSI 0x10u
 #define GATE_MSIX 0x20u
 #define GATE_MSIX_MASKED 0x40u
-#define GATE_SILENT 0x80u /* a VF in reset, or that its PF switched off: reads ones, drops writes  \
-			   */
+#define GATE_SILENT                                                                                \
+	0x80u /* a VF in reset, or that its PF switched off: reads ones, drops writes              \
+	       */
 
 #define VECTOR_WORDS (PCIF_MAX_VECTORS / 64)
 
@@ -154,7 +155,7 @@ struct sriov {
 	uint16_t control;		     /* what the platform wants in the register */
 	_Atomic unsigned n_vfs;		     /* enabled by pcim_sriov_enable() */
 	struct config_rules *vf_rules;	     /* under @lock */
-	struct pcif **vfs; /* total_vfs of them, borrowed; NULL: not in the tree. Under its lock */
+	struct pcif **vfs; /* total_vfs of them, borrowed from the tree; under its lock */
 };
 
 struct pcim {
@@ -219,11 +220,11 @@ int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *mo
 int function_new_vf(struct pcif *pf, unsigned index, struct pcif_reply_error *err, struct pcif **f);
 void function_free(struct pcif *f);
 /* tree.c */
-/* All of @list are in the tree then, with groups; it takes a reference on each. -EEXIST an address
- * is taken, -ENOMEM. */
-int tree_add_functions(struct pcim *m, struct pcif *const *list, unsigned n);
-bool tree_take_function(
-	struct pcif *f); /* false: it was not there; else its reference is the caller's */
+/* VFs 0 to @n - 1 of one PF are in the tree then, with groups; it takes a reference on each.
+ * -EEXIST an address is taken, -ENOMEM. */
+int tree_add_vfs(struct pcim *m, struct pcif *const *list, unsigned n);
+/* The tree forgets VF @index: the caller gets its reference. NULL: there is none. */
+struct pcif *tree_drop_vf(struct pcif *pf, unsigned index);
 /* sriov.c */
 int sriov_new(struct pcif *f); /* -ENOMEM */
 void sriov_free(struct pcif *f);

@@ -239,7 +239,7 @@ void sriov_vf_set(struct pcif *vf, bool on, bool mem)
 		reset_notify(vf);
 }
 
-/* Those of the VFs of @pf that are in the tree, with references. */
+/* The VFs of @pf, in the tree or unplugged, with references. */
 static unsigned vf_list(struct pcif *pf, struct pcif *vfs[MAX_VFS])
 {
 	unsigned n = 0;
@@ -363,7 +363,7 @@ int pcim_sriov_enable(struct pcif *pf, unsigned n)
 	if (!rc)
 		rc = make_vfs(pf, vfs, n);
 	if (!rc)
-		rc = tree_add_functions(pf->m, vfs, n);
+		rc = tree_add_vfs(pf->m, vfs, n);
 	if (!rc) {
 		atomic_store(&s->n_vfs, n);
 		write_enable(pf, n);
@@ -377,16 +377,16 @@ int pcim_sriov_enable(struct pcif *pf, unsigned n)
 void pcim_sriov_disable(struct pcif *pf)
 {
 	struct sriov *s = pf->sriov;
-	struct pcif *vfs[MAX_VFS];
-	unsigned n;
 
 	if (!s)
 		return;
 	pthread_mutex_lock(&s->lock);
-	n = vf_list(pf, vfs);
-	for (unsigned i = 0; i < n; i++) {
-		(void)pcim_unplug(vfs[i]);
-		pcif_put(vfs[i]);
+	for (unsigned i = 0; i < pf->desc.sriov.total_vfs; i++) {
+		struct pcif *vf = tree_drop_vf(pf, i);
+
+		if (vf)
+			sriov_vf_set(vf, false, false);
+		pcif_put(vf);
 	}
 	atomic_store(&s->n_vfs, 0);
 	write_enable(pf, 0);
@@ -420,7 +420,7 @@ struct pcif *pcim_vf(struct pcif *pf, unsigned index)
 	if (!pf->sriov || index >= pf->desc.sriov.total_vfs)
 		return NULL;
 	pthread_rwlock_rdlock(&pf->m->lock);
-	if (pf->sriov->vfs[index])
+	if (pf->sriov->vfs[index] && atomic_load(&pf->sriov->vfs[index]->present))
 		vf = pcif_get(pf->sriov->vfs[index]);
 	pthread_rwlock_unlock(&pf->m->lock);
 	return vf;

@@ -82,13 +82,6 @@ static int make_room(struct pcif ***list, unsigned n, unsigned *room)
 	return 0;
 }
 
-/* A PF knows those of its VFs that are in the tree. With the lock. */
-static void note_vf(struct pcif *f, bool there)
-{
-	if (f->pf)
-		f->pf->sriov->vfs[f->vf_index] = there ? f : NULL;
-}
-
 /*
  * Adds @f, whose reference the tree then owns, in order of address. With the lock. -ENOMEM: @f
  * stays the caller's.
@@ -108,7 +101,6 @@ static int insert(struct pcim *m, struct pcif *f)
 	list[at] = f;
 	m->n_functions++;
 	atomic_store(&f->present, true);
-	note_vf(f, true);
 	return 0;
 }
 
@@ -437,10 +429,9 @@ static void leave(struct pcif *f)
 
 	(void)take_out(m->functions, &m->n_functions, (unsigned)index_of(m, f));
 	atomic_store(&f->present, false);
-	note_vf(f, false);
 }
 
-int tree_add_functions(struct pcim *m, struct pcif *const *list, unsigned n)
+int tree_add_vfs(struct pcim *m, struct pcif *const *list, unsigned n)
 {
 	unsigned done = 0;
 	int rc = 0;
@@ -455,6 +446,8 @@ int tree_add_functions(struct pcim *m, struct pcif *const *list, unsigned n)
 	}
 	if (!rc)
 		rc = assign_groups(m);
+	for (unsigned i = 0; i < n && !rc; i++)
+		list[i]->pf->sriov->vfs[i] = list[i];
 	while (rc && done) {
 		leave(list[--done]);
 		pcif_put(list[done]); /* not the last one */
@@ -463,26 +456,25 @@ int tree_add_functions(struct pcim *m, struct pcif *const *list, unsigned n)
 	return rc;
 }
 
-bool tree_take_function(struct pcif *f)
+struct pcif *tree_drop_vf(struct pcif *pf, unsigned index)
 {
-	bool there;
+	struct pcim *m = pf->m;
+	struct pcif *vf;
 
-	pthread_rwlock_wrlock(&f->m->lock);
-	there = atomic_load(&f->present);
-	if (there)
-		leave(f);
-	pthread_rwlock_unlock(&f->m->lock);
-	return there;
-}
+	pthread_rwlock_wrlock(&m->lock);
+	vf = pf->sriov->vfs[index];
+	pf->sriov->vfs[index] = NULL;
+	if (vf && atomic_load(&vf->present)) {
+		leave(vf);
+	} else if (vf) {
+		unsigned at = 0;
 
-/* There is nothing that a scan would find again. */
-static int unplug_vf(struct pcif *f)
-{
-	if (!tree_take_function(f))
-		return -ENODEV;
-	sriov_vf_set(f, false, false);
-	pcif_put(f);
-	return 0;
+		while (m->unplugged[at] != vf)
+			at++;
+		(void)take_out(m->unplugged, &m->n_unplugged, at);
+	}
+	pthread_rwlock_unlock(&m->lock);
+	return vf;
 }
 
 int pcim_unplug(struct pcif *f)
@@ -490,8 +482,6 @@ int pcim_unplug(struct pcif *f)
 	struct pcim *m = f->m;
 	int rc;
 
-	if (f->pf)
-		return unplug_vf(f);
 	if (pcif_num_vfs(f))
 		return -EBUSY;
 	pthread_rwlock_wrlock(&m->lock);
@@ -518,7 +508,8 @@ int pcim_plug(struct pcim *m)
 		for (unsigned i = 0; i < m->n_unplugged && !rc; i++) {
 			struct pcif *f = m->unplugged[i];
 
-			if (f->parent && !atomic_load(&f->parent->present))
+			/* No scan finds a VF. */
+			if (f->pf || (f->parent && !atomic_load(&f->parent->present)))
 				continue;
 			/* Before it can be seen: a number of its own, until it gets one. */
 			atomic_store(&f->group, (unsigned)GROUP_NONE);

@@ -73,6 +73,12 @@ static int vfio_pci_probe(void *data, struct pcif *f)
 
 	if (pcif_is_bridge(f) || in_denylist(f))
 		return -EINVAL;
+	/* They may be in use, and could not be taken away without waiting. */
+	if (pcif_num_vfs(f)) {
+		log_debug("%s: cannot be bound to vfio-pci while its VFs are enabled",
+			  pcif_name(f));
+		return -EBUSY;
+	}
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return -ENOMEM;
@@ -142,6 +148,11 @@ static int vfio_pci_remove(void *data, struct pcif *f, const atomic_bool *cancel
 
 	if (!d)
 		return 0;
+	ret = bus_sriov_disable(v->bus, f, cancel);
+	if (ret) {
+		vdev_put(d);
+		return ret;
+	}
 	pthread_mutex_lock(&v->lock);
 	d->leaving = true;
 	if (wait_for_users(v, d, cancel)) {
@@ -161,10 +172,24 @@ static int vfio_pci_remove(void *data, struct pcif *f, const atomic_bool *cancel
 	return ret;
 }
 
+/* Source: vfio_pci_sriov_configure(), vfio_pci_core_sriov_configure(). */
+static int vfio_pci_sriov_configure(void *data, struct pcif *pf, unsigned n,
+				    const atomic_bool *cancel)
+{
+	struct vfio *v = data;
+
+	if (!atomic_load(&v->sriov))
+		return -ENOENT;
+	if (!n)
+		return bus_sriov_disable(v->bus, pf, cancel);
+	return bus_sriov_enable(v->bus, pf, n, VFIO_PCI_DRIVER);
+}
+
 const struct bus_driver vfio_pci_driver = {
 	.name = VFIO_PCI_DRIVER,
 	.module = "vfio_pci",
 	.managed_dma = true,
 	.probe = vfio_pci_probe,
 	.remove = vfio_pci_remove,
+	.sriov_configure = vfio_pci_sriov_configure,
 };

@@ -177,6 +177,7 @@ struct vfio {
 	void *event_data;
 	pthread_mutex_t lock;  /* guards the fields named above, and the lists */
 	pthread_cond_t closed; /* a device file was closed */
+	atomic_bool sriov;     /* see vfio_set_sriov() */
 	struct bus *bus;
 	struct group *groups;
 	struct vdev *devices;

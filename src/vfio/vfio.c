@@ -60,6 +60,7 @@ int vfio_new(struct bus *bus, struct vfio **out)
 	if (!v)
 		return -ENOMEM;
 	v->bus = bus;
+	atomic_init(&v->sriov, true);
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_condattr_init(&mono);
 	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
@@ -89,6 +90,16 @@ void vfio_free(struct vfio *v)
 struct bus *vfio_bus(const struct vfio *v)
 {
 	return v->bus;
+}
+
+void vfio_set_sriov(struct vfio *v, bool on)
+{
+	atomic_store(&v->sriov, on);
+}
+
+bool vfio_sriov(const struct vfio *v)
+{
+	return atomic_load(&v->sriov);
 }
 
 void vfio_set_event_cb(struct vfio *v, vfio_event_cb cb, void *data)

@@ -51,6 +51,10 @@ const char *vfio_pick_endpoints(void *data, struct pcif *f);
 /* Every object is gone already, and so are all devices. NULL is fine. */
 void vfio_free(struct vfio *v);
 struct bus *vfio_bus(const struct vfio *v);
+/* The parameter enable_sriov of the module: may PFs that are bound to vfio-pci have VFs? At first
+ * they may. */
+void vfio_set_sriov(struct vfio *v, bool on);
+bool vfio_sriov(const struct vfio *v);
 /* Once, before the first object. */
 void vfio_set_event_cb(struct vfio *v, vfio_event_cb cb, void *data);
 

@@ -27,6 +27,8 @@ struct access {
 
 struct tm_state {
 	struct pcif *f;
+	struct tm_state *pf; /* of a VF */
+	unsigned index;	     /* of a VF */
 	_Atomic unsigned resets, shared_on, shared_off;
 	struct access log[64];
 	unsigned n_log;
@@ -59,6 +61,29 @@ static int tm_create(struct pcif *f, const struct pcif_params *params, struct pc
 	tm_alive++;
 	if (tm_on_create)
 		tm_on_create(s);
+	return 0;
+}
+
+static int tm_vf_error; /* what making VF 2 gives */
+
+static int tm_create_vf(struct pcif *f, void *pf_state, unsigned index, struct pcif_desc *desc,
+			void **state, struct pcif_reply_error *err)
+{
+	struct tm_state *s = calloc(1, sizeof(*s));
+
+	assert_non_null(s);
+	if (tm_vf_error && index == 2) {
+		free(s);
+		return pcif_error(err, tm_vf_error, "told to fail");
+	}
+	s->f = f;
+	s->pf = pf_state;
+	s->index = index;
+	desc->msix_vectors = 3;
+	desc->msix_bar = 2;
+	desc->msix_pba_offset = 0x800;
+	*state = s;
+	tm_alive++;
 	return 0;
 }
 
@@ -120,6 +145,7 @@ static void tm_shared(void *state, bool on)
 static const struct pcif_model tm_model = {
 	.name = "tm",
 	.create = tm_create,
+	.create_vf = tm_create_vf,
 	.destroy = tm_destroy,
 	.bar_read = tm_bar_read,
 	.bar_write = tm_bar_write,
@@ -167,6 +193,27 @@ static inline struct pcif_desc tm_full_desc(void)
 		.aer = true,
 		.dsn = 0x0123456789abcdefull,
 	};
+}
+
+/* The same with up to @n VFs: BAR 0 partly mappable, BAR 2 64 bits wide and with MSI-X. */
+static inline struct pcif_desc tm_pf_desc(uint16_t n)
+{
+	struct pcif_desc desc = tm_full_desc();
+
+	desc.sriov = (struct pcif_sriov){
+		.total_vfs = n,
+		.vf_device = 0x5003,
+		.bars = {
+			[0] = {
+				.type = PCIF_BAR_MEM32,
+				.size = 0x2000,
+				.areas = { { 0x1000, 0x1000, PCIF_PAGE_RAM } },
+				.n_areas = 1,
+			},
+			[2] = { .type = PCIF_BAR_MEM64, .prefetchable = true, .size = 0x1000 },
+		},
+	};
+	return desc;
 }
 
 static const struct pci_bdf tm_bdf = { 0, 0x65, 0, 0 };
@@ -220,6 +267,7 @@ static int tm_setup(void **state)
 {
 	tm_desc = tm_full_desc();
 	tm_on_create = NULL;
+	tm_vf_error = 0;
 	tm_fds_before = open_fds();
 	return 0;
 }

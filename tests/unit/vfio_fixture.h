@@ -26,6 +26,9 @@
 #define FULL "0000:65:00.0"
 #define PLAIN "0000:66:00.0"
 #define PLAIN2 "0000:66:00.1"
+#define PF "0000:68:00.0"
+#define VF0 "0000:68:10.0"
+#define VF1 "0000:68:10.2"
 
 /* Where the test function keeps things: BAR0 is trap, shared, RAM, MSI-X. */
 #define FULL_MSIX 10
@@ -95,6 +98,47 @@ static int plain_create(struct pcif *f, const struct pcif_params *params, struct
 	return 0;
 }
 
+/* As igb has them: 16 KiB BARs 0 and 3, three vectors; VFs from 10.0, every second one. */
+static int pf_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
+		     void **state, struct pcif_reply_error *err)
+{
+	const struct pcif_bar bar = {
+		PCIF_BAR_MEM64, true, KIB(16), { { KIB(8), KIB(8), PCIF_PAGE_RAM } }, 1
+	};
+	int ret = plain_create(f, params, desc, state, err);
+
+	if (ret)
+		return ret;
+	desc->vendor = 0x8086;
+	desc->device = 0x10c9;
+	desc->class_code = 0x020000;
+	desc->pcie = desc->pm = true;
+	desc->sriov = (struct pcif_sriov){
+		.total_vfs = 8,
+		.vf_device = 0x10ca,
+		.first_offset = 128,
+		.stride = 2,
+		.bars = { [0] = bar, [3] = bar },
+	};
+	desc->sriov.bars[3].n_areas = 0;
+	return 0;
+}
+
+static int pf_create_vf(struct pcif *f, void *pf_state, unsigned index, struct pcif_desc *desc,
+			void **state, struct pcif_reply_error *err)
+{
+	struct model *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return -ENOMEM;
+	m->f = f;
+	*state = m;
+	desc->msix_vectors = 3;
+	desc->msix_bar = 3;
+	desc->msix_pba_offset = 0x2000;
+	return 0;
+}
+
 static void model_destroy(void *state)
 {
 	free(state);
@@ -141,6 +185,17 @@ static const struct pcif_model plain_model = {
 	.reset = model_reset,
 };
 
+static const struct pcif_model pf_model = {
+	.name = "pf",
+	.summary = "VFs",
+	.create = pf_create,
+	.create_vf = pf_create_vf,
+	.destroy = model_destroy,
+	.bar_read = model_read,
+	.bar_write = model_write,
+	.reset = model_reset,
+};
+
 struct fixture {
 	struct pcim *pci;
 	struct bus *bus;
@@ -150,7 +205,7 @@ struct fixture {
 	uint8_t *ram;
 	size_t ram_size;
 	int fds_before;
-	struct pcif *full, *plain;
+	struct pcif *full, *plain, *pf;
 	struct vfio_obj *container, *group, *dev;
 	size_t reply;		  /* reply_size of the last call */
 	struct vfio_obj *new_obj; /* of the last call */
@@ -188,7 +243,13 @@ static void on_event(void *data, enum vfio_event_type type, unsigned group, unsi
 static int setup(void **state)
 {
 	struct fixture *x = calloc(1, sizeof(*x));
-	static const char *const where[] = { FULL, PLAIN, PLAIN2 };
+	static const struct {
+		const char *at;
+		const struct pcif_model *model;
+	} list[] = { { FULL, &full_model },
+		     { PLAIN, &plain_model },
+		     { PLAIN2, &plain_model },
+		     { PF, &pf_model } };
 	struct pci_bdf b;
 
 	x->fds_before = count_fds();
@@ -196,15 +257,11 @@ static int setup(void **state)
 	x->ram =
 		mmap(NULL, x->ram_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_int_equal(pcim_new(&x->pci), 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(where); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
 		struct pcif_reply_error err;
-		struct pcif_params *params;
 
-		assert_int_equal(pcif_bdf_parse(where[i], &b), 0);
-		assert_int_equal(pcim_params_new(&params), 0);
-		assert_int_equal(pcim_add(x->pci, b, i ? &plain_model : &full_model, params, &err),
-				 0);
-		pcim_params_free(params);
+		assert_int_equal(pcif_bdf_parse(list[i].at, &b), 0);
+		assert_int_equal(pcim_add(x->pci, b, list[i].model, NULL, &err), 0);
 	}
 	assert_int_equal(pcim_enumerate(x->pci), 0);
 	assert_int_equal(bus_new(x->pci, &x->bus), 0);
@@ -215,6 +272,7 @@ static int setup(void **state)
 	x->client.mem = x->mem;
 	x->full = find(x, FULL);
 	x->plain = find(x, PLAIN);
+	x->pf = find(x, PF);
 	*state = x;
 	return 0;
 }
