@@ -43,12 +43,13 @@ class Guest:
     devices: --device specs of uvfio; None boots QEMU without uvfio
     qemu:    further QEMU arguments; every device of `passthrough` adds a vfio-pci of its own
     place:   user.Place: who runs it, and where its files are
+    programs: of this machine, with their libraries (kernel.make_initrd())
     wrap:    command that gets QEMU's command line as its arguments
     """
 
     def __init__(self, script, place, devices=None, passthrough=("0000:65:00.0",), qemu=(),
-                 memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), timeout=120,
-                 interactive=False, append="", wrap=()):
+                 memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), programs=(),
+                 timeout=120, interactive=False, append="", wrap=()):
         self.results = {}
         self.console = []
         self.interactive = interactive
@@ -61,7 +62,7 @@ class Guest:
         vmlinux, _ = kernel.ensure_kernel()
         vmlinux = place.visible(vmlinux)
         initrd = place.path("initrd.cpio")
-        kernel.make_initrd(initrd, script, helpers)
+        kernel.make_initrd(initrd, script, helpers, programs)
         place.own(initrd)
         machine = "q35"
         memory_args = ["-m", f"{memory}M"]

@@ -180,8 +180,21 @@ drop() { echo 3 > /proc/sys/vm/drop_caches; }
 """
 
 
-def make_initrd(path, script, helpers=()):
-    """Writes the initial file system that runs @script (a shell text) as the guest's init."""
+def with_libraries(program):
+    """A program of this machine, its shared libraries and its loader: the files that it needs."""
+    out = subprocess.run(["ldd", program], text=True, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT)
+    found = re.findall(r"(/\S+) \(0x", out.stdout)
+    if out.returncode or not found:
+        raise Failure(f"ldd cannot tell the libraries of {program}", out.stdout.strip())
+    return [program, *found]
+
+
+def make_initrd(path, script, helpers=(), programs=()):
+    """Writes the initial file system that runs @script (a shell text) as the guest's init.
+
+    helpers: static programs, to /bin; programs: those of this machine, to where they are here
+    """
     archive = Cpio()
     for name in ("bin", "dev", "proc", "sys", "tmp", "mnt", "root"):
         archive.folder(name)
@@ -195,5 +208,12 @@ def make_initrd(path, script, helpers=()):
     for helper in helpers:
         with open(helper, "rb") as f:
             archive.file("bin/" + os.path.basename(helper), f.read())
+    files = [name.strip("/") for program in programs for name in with_libraries(program)]
+    folders = {name[:i] for name in files for i, c in enumerate(name) if c == "/"}
+    for name in sorted(folders - {"bin"}):
+        archive.folder(name)
+    for name in dict.fromkeys(files):
+        with open("/" + name, "rb") as f:
+            archive.file(name, f.read())
     with open(path, "wb") as f:
         f.write(archive.bytes())
