@@ -344,7 +344,9 @@ int bus_start(struct bus *b, const char *(*pick)(void *data, struct pcif *f), vo
 		if (!rc && !(override && !*override))
 			probed = dev_probe(b, dev);
 		pthread_mutex_unlock(&dev->lock);
-		if (probed < 0)
+		if (probed == -ENOMEM)
+			rc = probed;
+		else if (probed < 0)
 			log_warn("%s: its driver does not take it: %s", pcif_name(list.f[i]),
 				 strerror(-probed));
 		dev_put(b, dev);
