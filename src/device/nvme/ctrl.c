@@ -270,7 +270,7 @@ static int open_disk(struct nvmed_ctrl *c, const struct pcif_params *params,
 				  file ? ", not both" : "");
 	if (file)
 		return nvmed_disk_open_file(file, block, readonly, &c->disk, err);
-	ret = nvmed_disk_open_memory(mem, block, &c->disk, err);
+	ret = nvmed_disk_open_memory("mem", mem, block, &c->disk, err);
 	if (!ret)
 		c->disk->readonly = readonly;
 	return ret;
@@ -298,21 +298,33 @@ static int parse_options(struct nvmed_ctrl *c, const struct pcif_params *params,
 		if (*p < 0x20 || *p > 0x7e)
 			return pcif_error(err, -EINVAL, "serial: give printable ASCII characters");
 	ret = open_disk(c, params, err);
-	if (!ret)
-		nvmed_identify_init(c, serial);
-	return ret;
+	if (ret)
+		return ret;
+	nvmed_identify_init(c, serial);
+	return nvmed_vfs_parse(c, params, err);
 }
 
 /* ------------------------------------------------------------------ the model */
+
+/* What a VF has as well; its identity and BARs come from the PF. */
+static void describe_common(const struct nvmed_ctrl *c, struct pcif_desc *desc)
+{
+	desc->msix_vectors = c->n_vectors;
+	desc->msix_bar = 4;
+	desc->msix_table_offset = 0;
+	desc->msix_pba_offset = KIB(4);
+	desc->aer = true;
+	memcpy(&desc->dsn, c->uuid, sizeof(desc->dsn));
+}
 
 static void describe(const struct nvmed_ctrl *c, struct pcif_desc *desc)
 {
 	struct pcif_bar *bar = &desc->bars[0];
 
 	desc->vendor = 0x1234;
-	desc->device = 0x5010;
+	desc->device = NVMED_DEVICE;
 	desc->subsystem_vendor = 0x1234;
-	desc->subsystem_device = 0x5010;
+	desc->subsystem_device = NVMED_DEVICE;
 	desc->class_code = 0x010802;
 	desc->revision = 1;
 	bar->type = PCIF_BAR_MEM64;
@@ -324,16 +336,12 @@ static void describe(const struct nvmed_ctrl *c, struct pcif_desc *desc)
 			(struct pcif_bar_area){ NVMED_DOORBELLS, KIB(12), PCIF_PAGE_SHARED };
 	desc->bars[4].type = PCIF_BAR_MEM64;
 	desc->bars[4].size = KIB(8);
-	desc->msix_vectors = c->n_vectors;
-	desc->msix_bar = 4;
-	desc->msix_table_offset = 0;
-	desc->msix_pba_offset = KIB(4);
 	desc->msi_vectors = 32;
 	desc->intx_pin = 1;
 	desc->pcie = true;
 	desc->pm = true;
-	desc->aer = true;
-	memcpy(&desc->dsn, c->uuid, sizeof(desc->dsn));
+	describe_common(c, desc);
+	nvmed_vfs_describe(c, desc);
 }
 
 static void nvme_destroy(void *state)
@@ -349,7 +357,9 @@ static void nvme_destroy(void *state)
 	nvmed_reap(c, &any);
 	nvmed_pool_fini(&c->pool);
 	nvmed_scratch_fini(&c->scratch);
-	nvmed_disk_free(c->disk);
+	if (!c->pf)
+		nvmed_disk_free(c->disk);
+	nvmed_vfs_free(c->vfs);
 	pcif_regs_free(c->regs);
 	pthread_cond_destroy(&c->wake);
 	pthread_mutex_destroy(&c->wake_lock);
@@ -386,6 +396,18 @@ static struct nvmed_ctrl *ctrl_alloc(struct pcif *f, bool manual)
 	return c;
 }
 
+/* The options are known: registers, and the worker. */
+static int ctrl_start(struct nvmed_ctrl *c, struct pcif_reply_error *err)
+{
+	int ret = pcif_regs_new(c->f, 0, registers, ARRAY_SIZE(registers), c, &c->regs);
+
+	if (ret)
+		return pcif_error(err, ret, "cannot make registers: %s", strerror(-ret));
+	clear_controller(c);
+	ret = nvmed_worker_start(c);
+	return ret ? pcif_error(err, ret, "cannot start a thread: %s", strerror(-ret)) : 0;
+}
+
 int nvmed_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
 		 bool manual, struct nvmed_ctrl **ctrl, struct pcif_reply_error *err)
 {
@@ -398,26 +420,35 @@ int nvmed_create(struct pcif *f, const struct pcif_params *params, struct pcif_d
 				  strerror(c ? -ret : ENOMEM));
 	}
 	ret = parse_options(c, params, err);
-	if (ret)
-		goto err_destroy;
-	ret = pcif_regs_new(f, 0, registers, ARRAY_SIZE(registers), c, &c->regs);
-	if (ret) {
-		pcif_error(err, ret, "cannot make registers: %s", strerror(-ret));
-		goto err_destroy;
+	if (!ret) {
+		describe(c, desc);
+		ret = ctrl_start(c, err);
 	}
-	clear_controller(c);
-	describe(c, desc);
-	ret = nvmed_worker_start(c);
 	if (ret) {
-		pcif_error(err, ret, "cannot start a thread: %s", strerror(-ret));
-		goto err_destroy;
+		nvme_destroy(c);
+		return ret;
 	}
 	*ctrl = c;
 	return 0;
+}
 
-err_destroy:
-	nvme_destroy(c);
-	return ret;
+static int nvme_create_vf(struct pcif *f, void *pf_state, unsigned index, struct pcif_desc *desc,
+			  void **state, struct pcif_reply_error *err)
+{
+	struct nvmed_ctrl *pf = pf_state, *c = ctrl_alloc(f, pf->manual);
+	int ret;
+
+	if (!c)
+		return pcif_error(err, -ENOMEM, "out of memory");
+	nvmed_vf_inherit(c, pf, index);
+	describe_common(c, desc);
+	ret = ctrl_start(c, err);
+	if (ret) {
+		nvme_destroy(c);
+		return ret;
+	}
+	*state = c;
+	return 0;
 }
 
 static int nvme_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
@@ -490,6 +521,12 @@ static const struct pcif_option options[] = {
 	{ "queues", "N  I/O queue pairs, 1 to 64 (default 16)" },
 	{ "mmio", "shared|doorbell|trap  what clients may mmap (default shared: all of BAR 0)" },
 	{ "serial", "TEXT  serial number, up to 20 characters" },
+	{ "vfs", "N  virtual functions that it can have, up to 256 (default 0)" },
+	{ "vf_mem", "SIZE  memory of each VF's namespace, e.g. 1G" },
+	{ "vf_disk", "FILE  or images, with %d for the VF's number: vf-%d.img" },
+	{ "vf_queues", "N  I/O queue pairs of each VF, 1 to 64 (default 4)" },
+	{ "vf_iops", "N  I/O commands a second that each VF may start (default: no limit)" },
+	{ "vf_bandwidth", "SIZE  bytes a second that each VF may move, e.g. 100M" },
 	{ NULL },
 };
 
@@ -498,6 +535,7 @@ const struct pcif_model device_nvme = {
 	.summary = "NVMe 1.4 controller with one namespace on an image file or memory",
 	.options = options,
 	.create = nvme_create,
+	.create_vf = nvme_create_vf,
 	.destroy = nvme_destroy,
 	.bar_read = nvme_bar_read,
 	.bar_write = nvme_bar_write,

@@ -312,7 +312,7 @@ static const struct nvmed_disk_ops memory_ops = {
 };
 
 /* "512M" and the like. */
-static int parse_size(const char *text, uint64_t *size)
+int nvmed_size_parse(const char *text, uint64_t *size)
 {
 	static const char suffixes[] = "KMGT";
 	unsigned long long v;
@@ -338,19 +338,18 @@ static int parse_size(const char *text, uint64_t *size)
 	return 0;
 }
 
-int nvmed_disk_open_memory(const char *text, unsigned block, struct nvmed_disk **disk,
-			   struct pcif_reply_error *err)
+int nvmed_disk_open_memory(const char *key, const char *text, unsigned block,
+			   struct nvmed_disk **disk, struct pcif_reply_error *err)
 {
 	struct nvmed_disk *d;
 	uint64_t size;
 	void *memory;
 
-	if (parse_size(text, &size) || size < block || size > GIB(65536))
-		return pcif_error(
-			err, -EINVAL,
-			"mem=%s is not a size: give bytes, or a number with K, M, G or T, "
-			"for example mem=1G",
-			text);
+	if (nvmed_size_parse(text, &size) || size < block || size > GIB(65536))
+		return pcif_error(err, -EINVAL,
+				  "%s=%s is not a size: give bytes, or a number with K, M, G or T, "
+				  "for example %s=1G",
+				  key, text, key);
 	size = size / block * block;
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -22,6 +22,11 @@ static uint64_t hash(const char *text, uint64_t seed)
 	return h;
 }
 
+uint64_t nvmed_identify_hash(const char *text)
+{
+	return hash(text, 0);
+}
+
 void nvmed_identify_init(struct nvmed_ctrl *c, const char *serial)
 {
 	uint64_t id = c->disk->id, half[2];

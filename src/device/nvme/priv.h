@@ -109,10 +109,11 @@ struct nvmed_disk {
 /* "disk=FILE"; takes the lock on the image. Errors say cause and remedy in @err. */
 int nvmed_disk_open_file(const char *path, unsigned block, bool readonly, struct nvmed_disk **disk,
 			 struct pcif_reply_error *err);
-/* "mem=SIZE": bytes, or with a suffix K, M, G or T. */
-int nvmed_disk_open_memory(const char *size, unsigned block, struct nvmed_disk **disk,
-			   struct pcif_reply_error *err);
-void nvmed_disk_free(struct nvmed_disk *disk); /* NULL is fine */
+/* @key=@size: bytes, or with a suffix K, M, G or T. */
+int nvmed_disk_open_memory(const char *key, const char *size, unsigned block,
+			   struct nvmed_disk **disk, struct pcif_reply_error *err);
+int nvmed_size_parse(const char *text, uint64_t *size); /* "512M"; -EINVAL */
+void nvmed_disk_free(struct nvmed_disk *disk);		/* NULL is fine */
 
 /* ------------------------------------------------------------------ requests */
 
@@ -228,6 +229,23 @@ struct nvmed_event {
 
 enum nvmed_mmio { NVMED_MMIO_SHARED, NVMED_MMIO_DOORBELL, NVMED_MMIO_TRAP };
 
+/* Of a VF; all under nvmed_ctrl.lock. See limit.c. */
+struct nvmed_limit {
+	uint64_t iops, bandwidth; /* a second; 0: no limit */
+	uint64_t next_command, next_byte;
+	uint64_t resume_ns; /* commands wait until then; 0: none does */
+};
+
+/* Who looks for stores while the worker sleeps long; under a lock of watch.c. */
+struct nvmed_watch {
+	bool on;
+	struct nvmed_ctrl *next;
+	uint32_t cc, csts;
+	unsigned n_doorbells;
+};
+
+struct nvmed_vfs;
+
 struct nvmed_stats { /* added to from any thread */
 	_Atomic uint64_t read_blocks, written_blocks, reads, writes, media_errors;
 };
@@ -235,7 +253,9 @@ struct nvmed_stats { /* added to from any thread */
 struct nvmed_ctrl {
 	struct pcif *f;
 	struct pcif_regs *regs;
-	struct nvmed_disk *disk;
+	struct nvmed_disk *disk; /* its own, or (a VF's) the PF's */
+	struct nvmed_ctrl *pf;	 /* of a VF; it outlives this */
+	struct nvmed_vfs *vfs;	 /* of a PF, or NULL */
 	unsigned block_shift;
 	unsigned n_queues; /* I/O queue pairs */
 	unsigned n_vectors;
@@ -265,7 +285,8 @@ struct nvmed_ctrl {
 	_Atomic bool asleep;
 	_Atomic unsigned stop; /* somebody wants @lock: the worker lets it go */
 
-	struct nvmed_pool pool; /* has its own lock */
+	struct nvmed_pool pool;	  /* has its own lock */
+	struct nvmed_watch watch; /* the same */
 
 	pthread_mutex_t lock; /* guards everything below */
 	pthread_cond_t resumed;
@@ -299,6 +320,7 @@ struct nvmed_ctrl {
 	struct nvmed_error_entry errors[NVMED_ERROR_ENTRIES];
 	uint64_t n_errors;
 	uint64_t created_ns;
+	struct nvmed_limit limit;
 	uint64_t n_io;	  /* I/O commands fetched */
 	uint64_t busy_ns; /* there was one in progress; counted by the worker */
 	uint64_t power_cycles;
@@ -370,6 +392,23 @@ void nvmed_worker_stop(struct nvmed_ctrl *c);
 void nvmed_pause(struct nvmed_ctrl *c);
 void nvmed_resume(struct nvmed_ctrl *c);
 
+/* ------------------------------------------------------------------ limit.c, watch.c, vf.c */
+
+unsigned nvmed_limit_allows(struct nvmed_ctrl *c, unsigned n);
+void nvmed_limit_spend(struct nvmed_ctrl *c, uint64_t bytes);
+
+bool nvmed_watch_add(struct nvmed_ctrl *c);
+void nvmed_watch_remove(struct nvmed_ctrl *c);
+
+#define NVMED_DEVICE 0x5010
+#define NVMED_VF_DEVICE 0x5011
+int nvmed_vfs_parse(struct nvmed_ctrl *c, const struct pcif_params *params,
+		    struct pcif_reply_error *err);
+void nvmed_vfs_free(struct nvmed_vfs *v); /* NULL is fine */
+void nvmed_vfs_describe(const struct nvmed_ctrl *c, struct pcif_desc *desc);
+unsigned nvmed_vfs_total(const struct nvmed_ctrl *c);
+void nvmed_vf_inherit(struct nvmed_ctrl *c, struct nvmed_ctrl *pf, unsigned index);
+
 /* ------------------------------------------------------------------ commands */
 
 extern const struct nvmed_command nvmed_admin_commands[256]; /* admin.c */
@@ -390,6 +429,7 @@ uint16_t nvmed_disk_status(struct nvmed_ctrl *c, int err, bool write);
 
 uint16_t nvmed_identify(struct nvmed_req *req, struct nvmed_scratch *s); /* identify.c */
 void nvmed_identify_init(struct nvmed_ctrl *c, const char *serial);
+uint64_t nvmed_identify_hash(const char *text);
 uint16_t nvmed_get_log(struct nvmed_req *req, struct nvmed_scratch *s); /* log.c */
 /* An entry of the error log; @req NULL: not of a command. */
 void nvmed_log_error(struct nvmed_ctrl *c, const struct nvmed_req *req, uint16_t status);

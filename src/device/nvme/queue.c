@@ -546,6 +546,14 @@ static void dispatch(struct nvmed_req *req)
 		nvmed_complete(req, status);
 }
 
+/* Of an I/O command, between the host and the namespace. */
+static uint64_t data_bytes(const struct nvmed_req *req)
+{
+	if (!(nvmed_io_commands[req->cmd.opcode].flags & NVMED_CMD_LBA))
+		return 0;
+	return ((uint64_t)(le32_get(req->cmd.cdw12) & 0xffff) + 1) << req->ctrl->block_shift;
+}
+
 static bool sq_run(struct nvmed_ctrl *c, struct nvmed_sq *sq)
 {
 	struct nvmed_sqe batch[NVMED_BATCH];
@@ -559,6 +567,8 @@ static bool sq_run(struct nvmed_ctrl *c, struct nvmed_sq *sq)
 	n = MIN(n, c->n_free > kept ? c->n_free - kept : 0);
 	n = MIN(n, sq->inflight < NVMED_SQ_INFLIGHT ? NVMED_SQ_INFLIGHT - sq->inflight : 0);
 	n = MIN(n, NVMED_BATCH);
+	if (n && sq->id)
+		n = nvmed_limit_allows(c, n);
 	if (!n)
 		return false;
 	if (pcif_dma_read(c->f, sq->base + sq->head * sizeof(batch[0]), batch,
@@ -577,6 +587,8 @@ static bool sq_run(struct nvmed_ctrl *c, struct nvmed_sq *sq)
 		req->cmd = batch[i];
 		if (++sq->head == sq->size)
 			sq->head = 0;
+		if (sq->id)
+			nvmed_limit_spend(c, data_bytes(req));
 		dispatch(req);
 	}
 	return true;
@@ -589,6 +601,7 @@ bool nvmed_queue_run(struct nvmed_ctrl *c)
 
 	if (c->shst)
 		return false;
+	c->limit.resume_ns = 0;
 	for (unsigned i = 0; i < n && !c->fatal; i++)
 		any |= sq_run(c, &c->sq[(c->next_sq + i) % n]);
 	c->next_sq = (c->next_sq + 1) % n;

@@ -6,8 +6,8 @@
  * has to look. It looks all the time for a moment after there was work, since the next command of
  * a busy host follows within microseconds. Then it sleeps between two looks, longer the longer
  * there was nothing: a part of the time since the last work, so that the delay that a sleep adds
- * stays a part of the pause that the host itself made. Where nothing is shared it just waits to be
- * woken. docs/nvme.md has what was measured.
+ * stays a part of the pause that the host itself made; after a long pause watch.c looks for it.
+ * Where nothing is shared it just waits to be woken. docs/nvme.md has what was measured.
  */
 #include <errno.h>
 #include <sched.h>
@@ -101,12 +101,28 @@ struct pace {
 	uint64_t crowded_until;
 };
 
+/* Somebody else looks for stores, until there is one. False: time to quit. */
+static bool sleep_watched(struct nvmed_ctrl *c, uint64_t now)
+{
+	bool go;
+
+	if (!nvmed_watch_add(c))
+		return wait_kick(c, now + SLEEP_LONG_NS);
+	go = wait_kick(c, 0);
+	nvmed_watch_remove(c);
+	return go;
+}
+
 /* What to do after a round without work. False: time to quit. */
-static bool idle(struct nvmed_ctrl *c, bool polling, uint64_t now, struct pace *p)
+static bool idle(struct nvmed_ctrl *c, bool polling, uint64_t now, uint64_t resume_ns,
+		 struct pace *p)
 {
 	uint64_t since = now - p->last_work;
 	uint64_t sleep_ns;
 
+	/* There are commands, and a limit that they wait for. */
+	if (resume_ns)
+		return wait_kick(c, resume_ns);
 	if (!polling)
 		return wait_kick(c, 0);
 	if (since < YIELD_NS) {
@@ -124,8 +140,9 @@ static bool idle(struct nvmed_ctrl *c, bool polling, uint64_t now, struct pace *
 			p->crowded_until = after + CROWDED_FOR_NS;
 		return true;
 	}
-	sleep_ns = MAX(since / SLEEP_SHARE, SLEEP_MIN_NS);
-	sleep_ns = since > LONG_NS ? SLEEP_LONG_NS : MIN(sleep_ns, SLEEP_MAX_NS);
+	if (since > LONG_NS)
+		return sleep_watched(c, now);
+	sleep_ns = MIN(MAX(since / SLEEP_SHARE, SLEEP_MIN_NS), SLEEP_MAX_NS);
 	return wait_kick(c, now + sleep_ns);
 }
 
@@ -141,7 +158,7 @@ static void *worker(void *data)
 		uint64_t now = time_mono_ns();
 		bool scan = now - last_scan >= REGISTERS_NS;
 		bool work, polling;
-		uint64_t n_io;
+		uint64_t n_io, resume_ns;
 
 		pthread_mutex_lock(&c->lock);
 		while (c->stop)
@@ -152,6 +169,7 @@ static void *worker(void *data)
 		work = nvmed_step(c, scan);
 		/* Something was in progress in this round, or will be while we sleep. */
 		busy = c->n_io != n_io || c->slow_inflight;
+		resume_ns = c->limit.resume_ns;
 		polling = c->shared && (c->mmio == NVMED_MMIO_SHARED || c->state == NVMED_ENABLED);
 		pthread_mutex_unlock(&c->lock);
 		if (scan)
@@ -163,7 +181,7 @@ static void *worker(void *data)
 			go = !c->quit;
 			pthread_mutex_unlock(&c->wake_lock);
 		} else {
-			go = idle(c, polling, now, &pace);
+			go = idle(c, polling, now, resume_ns, &pace);
 		}
 	}
 	return NULL;
@@ -171,7 +189,7 @@ static void *worker(void *data)
 
 int nvmed_worker_start(struct nvmed_ctrl *c)
 {
-	int ret = c->manual ? 0 : thread_start(&c->worker, 0, worker, c);
+	int ret = c->manual ? 0 : thread_start(&c->worker, KIB(256), worker, c);
 
 	c->worker_started = !ret && !c->manual;
 	return ret;
@@ -193,6 +211,7 @@ void nvmed_pause(struct nvmed_ctrl *c)
 {
 	/* A busy worker would take a plain mutex again at once and never let us in. */
 	atomic_fetch_add(&c->stop, 1);
+	nvmed_watch_remove(c);
 	pthread_mutex_lock(&c->lock);
 }
 
