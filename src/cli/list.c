@@ -106,7 +106,7 @@ static int list_machine(const struct cli_command *self, struct client *c, bool p
 		return status;
 	json_array_foreach(json_object_get(reply, "devices"), i, device)
 	{
-		if (!ports && !strcmp(reply_string(device, "model"), "port"))
+		if (!ports && !strcmp(reply_string(device, "model"), "root-port"))
 			continue;
 		json_object_set_new(device, "machine",
 				    json_integer((json_int_t)reply_number(reply, "pid")));

@@ -27,12 +27,16 @@ static const struct config_field pcie_fields[] = {
 	/* Relaxed ordering, no snoop, 512-byte reads; the payload size outlives an FLR. */
 	{ PCI_EXP_DEVCTL, 2, 0x2810, 0x79ff, 0, 0x00e0 },
 	{ PCI_EXP_DEVSTA, 2, 0, 0, 0x000f, 0x000f },
-	{ PCI_EXP_LNKCAP, 4, 0x00400000 | LINK_WIDTH << 4 | LINK_SPEED, 0, 0, 0 },
-	{ PCI_EXP_LNKCTL, 2, 0, 0x00cb, 0, 0x00cb },
-	{ PCI_EXP_LNKSTA, 2, 0x1000 | LINK_WIDTH << 4 | LINK_SPEED, 0, 0, 0 },
 	/* Completion timeout ranges A to D and disable. */
 	{ PCI_EXP_DEVCAP2, 4, 0x0000001f, 0, 0, 0 },
 	{ PCI_EXP_DEVCTL2, 2, 0, 0x001f, 0, 0 },
+};
+
+/* Of all that has a link, that is, what is not integrated into the root complex. */
+static const struct config_field pcie_link_fields[] = {
+	{ PCI_EXP_LNKCAP, 4, 0x00400000 | LINK_WIDTH << 4 | LINK_SPEED, 0, 0, 0 },
+	{ PCI_EXP_LNKCTL, 2, 0, 0x00cb, 0, 0x00cb },
+	{ PCI_EXP_LNKSTA, 2, 0x1000 | LINK_WIDTH << 4 | LINK_SPEED, 0, 0, 0 },
 	/* 2.5, 5 and 8 GT/s. */
 	{ PCI_EXP_LNKCAP2, 4, 0x0000000e, 0, 0, 0 },
 	{ PCI_EXP_LNKCTL2, 2, LINK_SPEED, 0x000f, 0, 0x000f },
@@ -40,6 +44,7 @@ static const struct config_field pcie_fields[] = {
 	{ PCI_EXP_LNKSTA2, 2, 0x001e, 0, 0, 0 },
 };
 
+/* Root and downstream ports. */
 static const struct config_field pcie_port_fields[] = {
 	/* Data link layer active reporting, and active. */
 	{ PCI_EXP_LNKCAP, 4, 0x00500000 | LINK_WIDTH << 4 | LINK_SPEED, 0, 0, 0 },
@@ -48,6 +53,9 @@ static const struct config_field pcie_port_fields[] = {
 	/* Also forwards to functions 8 to 255 of a device. */
 	{ PCI_EXP_DEVCAP2, 4, 0x0000001f | PCI_EXP_DEVCAP2_ARI, 0, 0, 0 },
 	{ PCI_EXP_DEVCTL2, 2, 0, 0x001f | PCI_EXP_DEVCTL2_ARI, 0, 0 },
+};
+
+static const struct config_field pcie_root_fields[] = {
 	{ PCI_EXP_RTCTL, 2, 0, 0x000f, 0, 0 },
 	{ PCI_EXP_RTSTA, 4, 0, 0, PCI_EXP_RTSTA_PME, 0 },
 };
@@ -61,6 +69,11 @@ static const struct config_field pcie_vf_fields[] = {
 	{ PCI_EXP_LNKCAP2, 4, 0x0000000e, 0, 0, 0 },
 };
 
+/* Where the FLR bit would be, configuration retry enable. */
+static const struct config_field pcie_to_pci_fields[] = {
+	{ PCI_EXP_DEVCTL, 2, 0x2810, 0xf9ff, 0, 0x00e0 },
+};
+
 static const struct config_field aer_fields[] = {
 	{ PCI_ERR_UNCOR_STATUS, 4, 0, 0, 0x007ff030, 0x007ff030 },
 	{ PCI_ERR_UNCOR_MASK, 4, 0x00400000, 0x007ff030, 0, 0x007ff030 },
@@ -71,16 +84,22 @@ static const struct config_field aer_fields[] = {
 	{ PCI_ERR_CAP, 4, 0x000000a0, 0x00000140, 0, 0x00000140 },
 };
 
-static const struct config_field aer_port_fields[] = {
+static const struct config_field aer_root_fields[] = {
 	{ PCI_ERR_ROOT_COMMAND, 4, 0, 0x00000007, 0, 0 },
 	{ PCI_ERR_ROOT_STATUS, 4, 0, 0, 0x0000007f, 0x0000007f },
 };
 
-/* Source validation, request and completion redirect, upstream forwarding: there and switched on.
- */
-static const struct config_field acs_fields[] = {
+/* Source validation, request and completion redirect, upstream forwarding: there and switched on,
+ * as Linux does where it has an IOMMU. */
+static const struct config_field acs_port_fields[] = {
 	{ PCI_ACS_CAP, 2, 0x001d, 0, 0, 0 },
 	{ PCI_ACS_CTRL, 2, 0x001d, 0x001d, 0, 0 },
+};
+
+/* Between functions of one device there is nothing to validate or forward: redirects only. */
+static const struct config_field acs_device_fields[] = {
+	{ PCI_ACS_CAP, 2, 0x000c, 0, 0, 0 },
+	{ PCI_ACS_CTRL, 2, 0x000c, 0x000c, 0, 0 },
 };
 
 /* All of them VFs at all times: no migration. The rest comes from the description. */
@@ -109,6 +128,22 @@ static const struct config_field bridge_fields[] = {
 	{ PCI_PREF_LIMIT_UPPER32, 4, 0, 0xffffffff, 0, 0 },
 	{ PCI_BRIDGE_CONTROL, 2, 0, 0x0043, 0, 0 },
 };
+
+/* What bridges have besides whose other side is conventional PCI: timers, master abort mode. */
+static const struct config_field pci_side_fields[] = {
+	{ PCI_SEC_LATENCY_TIMER, 1, 0, 0xf8, 0, 0 },
+	{ PCI_BRIDGE_CONTROL, 2, 0, 0x0a63, 0x0400, 0 },
+};
+
+static bool is_port(const struct pcif *f)
+{
+	return f->desc.kind == PCIF_ROOT_PORT || f->desc.kind == PCIF_DOWNSTREAM_PORT;
+}
+
+static bool leads_to_pci(const struct pcif *f)
+{
+	return f->desc.kind == PCIF_PCIE_TO_PCI_BRIDGE || f->desc.kind == PCIF_PCI_BRIDGE;
+}
 
 static void add_fields(struct config_space *c, unsigned base, const struct config_field *fields,
 		       size_t n)
@@ -187,6 +222,8 @@ static void build_header(struct pcif *f)
 	add(c, PCI_INTERRUPT_PIN, 1, d->intx_pin, 0);
 	if (f->bridge) {
 		add_fields(c, 0, bridge_fields, ARRAY_SIZE(bridge_fields));
+		if (leads_to_pci(f))
+			add_fields(c, 0, pci_side_fields, ARRAY_SIZE(pci_side_fields));
 		return;
 	}
 	if (!vf)
@@ -251,21 +288,54 @@ static void build_msix(struct pcif *f)
 	f->cap_msix = CAP_MSIX;
 }
 
+static unsigned express_type(const struct pcif *f)
+{
+	static const uint8_t bridges[] = {
+		[PCIF_ROOT_PORT] = PCI_EXP_TYPE_ROOT_PORT,
+		[PCIF_UPSTREAM_PORT] = PCI_EXP_TYPE_UPSTREAM,
+		[PCIF_DOWNSTREAM_PORT] = PCI_EXP_TYPE_DOWNSTREAM,
+		[PCIF_PCIE_TO_PCI_BRIDGE] = PCI_EXP_TYPE_PCI_BRIDGE,
+	};
+
+	if (f->bridge)
+		return bridges[f->desc.kind];
+	return f->on_root_bus ? PCI_EXP_TYPE_RC_END : PCI_EXP_TYPE_ENDPOINT;
+}
+
+static void build_slot(struct pcif *f)
+{
+	struct config_space *c = &f->config;
+
+	config_preset(c, CAP_PCIE + PCI_EXP_FLAGS, 2,
+		      config_peek(c, CAP_PCIE + PCI_EXP_FLAGS, 2) | PCI_EXP_FLAGS_SLOT);
+	add(c, CAP_PCIE + PCI_EXP_SLTCAP, 4, (uint32_t)f->desc.slot << 19 | PCI_EXP_SLTCAP_NCCS, 0);
+	/* Both indicators, which it has not, are off. */
+	add(c, CAP_PCIE + PCI_EXP_SLTCTL, 2, 0x03c0, 0);
+}
+
 static void build_pcie(struct pcif *f)
 {
 	struct config_space *c = &f->config;
-	unsigned type = f->bridge ? PCI_EXP_TYPE_ROOT_PORT : PCI_EXP_TYPE_ENDPOINT;
+	unsigned type = express_type(f);
 
 	if (f->pf)
 		add_fields(c, CAP_PCIE, pcie_vf_fields, ARRAY_SIZE(pcie_vf_fields));
 	else
 		add_fields(c, CAP_PCIE, pcie_fields, ARRAY_SIZE(pcie_fields));
-	if (f->bridge)
+	if (!f->pf && type != PCI_EXP_TYPE_RC_END)
+		add_fields(c, CAP_PCIE, pcie_link_fields, ARRAY_SIZE(pcie_link_fields));
+	if (is_port(f))
 		add_fields(c, CAP_PCIE, pcie_port_fields, ARRAY_SIZE(pcie_port_fields));
-	else if (!f->pf)
+	if (type == PCI_EXP_TYPE_ROOT_PORT)
+		add_fields(c, CAP_PCIE, pcie_root_fields, ARRAY_SIZE(pcie_root_fields));
+	if (type == PCI_EXP_TYPE_PCI_BRIDGE)
+		add_fields(c, CAP_PCIE, pcie_to_pci_fields, ARRAY_SIZE(pcie_to_pci_fields));
+	if (!f->bridge && !f->pf)
 		config_preset(c, CAP_PCIE + PCI_EXP_DEVCAP, 4,
 			      config_peek(c, CAP_PCIE + PCI_EXP_DEVCAP, 4) | PCI_EXP_DEVCAP_FLR);
 	add(c, CAP_PCIE + PCI_EXP_FLAGS, 2, 2 | type << 4, 0);
+	if (f->desc.slot)
+		build_slot(f);
 	chain(c, CAP_PCIE, PCI_CAP_ID_EXP);
 	f->cap_pcie = CAP_PCIE;
 }
@@ -296,8 +366,8 @@ static void build_extended(struct pcif *f)
 		chain_ext(c, &last, CAP_AER, 0, 0);
 	if (d->aer) {
 		add_fields(c, CAP_AER, aer_fields, ARRAY_SIZE(aer_fields));
-		if (f->bridge)
-			add_fields(c, CAP_AER, aer_port_fields, ARRAY_SIZE(aer_port_fields));
+		if (d->kind == PCIF_ROOT_PORT)
+			add_fields(c, CAP_AER, aer_root_fields, ARRAY_SIZE(aer_root_fields));
 		chain_ext(c, &last, CAP_AER, PCI_EXT_CAP_ID_ERR, 2);
 	}
 	if (d->dsn) {
@@ -305,8 +375,11 @@ static void build_extended(struct pcif *f)
 		add(c, CAP_DSN + 8, 4, (uint32_t)(d->dsn >> 32), 0);
 		chain_ext(c, &last, CAP_DSN, PCI_EXT_CAP_ID_DSN, 1);
 	}
-	if (f->bridge) {
-		add_fields(c, CAP_ACS, acs_fields, ARRAY_SIZE(acs_fields));
+	if (d->acs) {
+		if (is_port(f))
+			add_fields(c, CAP_ACS, acs_port_fields, ARRAY_SIZE(acs_port_fields));
+		else
+			add_fields(c, CAP_ACS, acs_device_fields, ARRAY_SIZE(acs_device_fields));
 		chain_ext(c, &last, CAP_ACS, PCI_EXT_CAP_ID_ACS, 1);
 	}
 	/* Next function: filled in where there is one. */
@@ -358,9 +431,21 @@ void caps_set_ari_forwarding(struct pcif *f)
 	config_preset(&f->config, CAP_PCIE + PCI_EXP_DEVCTL2, 2, PCI_EXP_DEVCTL2_ARI);
 }
 
-void caps_set_port_number(struct pcif *f, uint8_t number)
+/* A port's number, and whether something is at the other end of its link. */
+void caps_set_link(struct pcif *f, uint8_t port_number, bool up)
 {
-	config_preset(&f->config, CAP_PCIE + PCI_EXP_LNKCAP + 3, 1, number);
+	struct config_space *c = &f->config;
+
+	if (!f->cap_pcie)
+		return;
+	config_preset(c, CAP_PCIE + PCI_EXP_LNKCAP + 3, 1, port_number);
+	if (f->desc.slot && up)
+		config_preset(c, CAP_PCIE + PCI_EXP_SLTSTA, 2, PCI_EXP_SLTSTA_PDS);
+	/* What is never trained has no width yet. */
+	if (is_port(f) && !up) {
+		config_preset(c, CAP_PCIE + PCI_EXP_LNKSTA, 2, 0x1001);
+		config_preset(c, CAP_PCIE + PCI_EXP_LNKSTA2, 2, 0);
+	}
 }
 
 static bool power_of_two(uint64_t v)
@@ -403,6 +488,19 @@ static int check_msix(const struct pcif_desc *d, struct pcif_reply_error *err)
 	return 0;
 }
 
+static int check_kind(const struct pcif_desc *d, struct pcif_reply_error *err)
+{
+	if (d->kind > PCIF_PCI_BRIDGE)
+		return pcif_error(err, -EINVAL, "no such kind of function");
+	if (d->kind == PCIF_ENDPOINT)
+		return 0;
+	if (d->pcie != (d->kind != PCIF_PCI_BRIDGE))
+		return pcif_error(err, -EINVAL, "ports have PCI Express, conventional bridges not");
+	if (has_bars(d, true) || has_bars(d, false) || d->msix_vectors)
+		return pcif_error(err, -EINVAL, "bridges have no BARs");
+	return 0;
+}
+
 /* -EINVAL with a text if a model's description cannot be a function. */
 int caps_check(const struct pcif *f, struct pcif_reply_error *err)
 {
@@ -414,6 +512,8 @@ int caps_check(const struct pcif *f, struct pcif_reply_error *err)
 	if (!rc && d->sriov.total_vfs && !f->model->create_vf)
 		rc = pcif_error(err, -EINVAL, "SR-IOV: the model makes no VFs");
 
+	if (!rc)
+		rc = check_kind(d, err);
 	if (rc)
 		return rc;
 	if (d->class_code > 0xffffff || d->intx_pin > 4)
@@ -421,7 +521,7 @@ int caps_check(const struct pcif *f, struct pcif_reply_error *err)
 	if (d->msi_vectors && (!power_of_two(d->msi_vectors) || d->msi_vectors > 32))
 		return pcif_error(err, -EINVAL, "MSI: %u vectors, not a power of two up to 32",
 				  d->msi_vectors);
-	if (!d->pcie && (d->aer || d->dsn))
-		return pcif_error(err, -EINVAL, "AER and serial number need PCI Express");
+	if (!d->pcie && (d->aer || d->dsn || d->acs))
+		return pcif_error(err, -EINVAL, "AER, ACS and serial number need PCI Express");
 	return check_msix(d, err);
 }

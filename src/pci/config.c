@@ -226,7 +226,15 @@ static void write_bytes(struct pcif *f, unsigned offset, unsigned size, uint32_t
 		fx->sriov = sriov_written(f, before);
 }
 
-/* Everything below @bridge gets what a hot reset of its bus does to it. Nothing held. */
+static bool is_below(const struct pcif *f, const struct pcif *bridge)
+{
+	while (f && f != bridge)
+		f = f->parent;
+	return f;
+}
+
+/* Everything below @bridge, at any depth, gets what a hot reset of its bus does to it, the last
+ * first. Nothing held. */
 static void reset_below(struct pcif *bridge)
 {
 	struct pcim_list list;
@@ -234,8 +242,8 @@ static void reset_below(struct pcif *bridge)
 	if (pcim_list(bridge->m, &list))
 		return;
 	/* VFs go with their PFs. */
-	for (unsigned i = 0; i < list.n; i++)
-		if (list.f[i]->parent == bridge && !list.f[i]->pf)
+	for (unsigned i = list.n; i-- > 0;)
+		if (list.f[i] != bridge && !list.f[i]->pf && is_below(list.f[i], bridge))
 			pcif_reset(list.f[i]);
 	pcim_list_free(&list);
 }

@@ -59,6 +59,8 @@ static void locks_init(struct pcif *f)
 
 static void function_fini(struct pcif *f)
 {
+	pcif_put(f->parent);
+	pcif_put(f->pf);
 	iommu_port_free(f->port);
 	sriov_free(f);
 	config_rules_put(f->config.rules);
@@ -70,7 +72,7 @@ static void function_fini(struct pcif *f)
 	free(f);
 }
 
-static struct pcif *function_alloc(struct pcim *m, struct pci_bdf bdf,
+static struct pcif *function_alloc(struct pcim *m, const struct function_place *at,
 				   const struct pcif_model *model)
 {
 	struct pcif *f = calloc(1, sizeof(*f));
@@ -80,10 +82,14 @@ static struct pcif *function_alloc(struct pcim *m, struct pci_bdf bdf,
 	f->m = m;
 	atomic_init(&f->refs, 1);
 	atomic_init(&f->group, (unsigned)GROUP_NONE);
-	f->bdf = bdf;
+	f->bdf = at->bdf;
+	f->parent = at->parent ? pcif_get(at->parent) : NULL;
+	f->on_root_bus = at->on_root_bus;
 	f->model = model;
+	f->numa_node = -1;
+	f->alias_devfn = -1;
 	f->memfd = -1;
-	pcif_bdf_format(bdf, f->name);
+	pcif_bdf_format(at->bdf, f->name);
 	locks_init(f);
 	return f;
 }
@@ -110,7 +116,10 @@ static int function_start(struct pcif *f, const struct pcif_params *params,
 	rc = model_create(f, params, err);
 	if (rc)
 		goto err_fini;
-	rc = function_build(f, err);
+	f->bridge = f->desc.kind != PCIF_ENDPOINT;
+	rc = options_apply(f, params, err);
+	if (!rc)
+		rc = function_build(f, err);
 	if (rc)
 		goto err_destroy;
 	return 0;
@@ -122,22 +131,18 @@ err_destroy:
 	tables_free(f);
 	bar_images_free(f);
 err_fini:
-	pcif_put(f->parent);
-	pcif_put(f->pf);
 	function_fini(f);
 	return rc;
 }
 
-int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
-		 const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,
-		 struct pcif **out)
+int function_new(struct pcim *m, const struct function_place *at, const struct pcif_model *model,
+		 const struct pcif_params *params, struct pcif_reply_error *err, struct pcif **out)
 {
-	struct pcif *f = function_alloc(m, bdf, model);
+	struct pcif *f = function_alloc(m, at, model);
 	int rc;
 
 	if (!f)
 		return pcif_error(err, -ENOMEM, "out of memory");
-	f->bridge = bridge;
 	rc = function_start(f, params, err);
 	if (!rc)
 		*out = f;
@@ -148,7 +153,8 @@ int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *mo
 int function_new_vf(struct pcif *pf, unsigned index, struct pcif_reply_error *err,
 		    struct pcif **out)
 {
-	struct pcif *f = function_alloc(pf->m, pcif_vf_bdf(pf, index), pf->model);
+	struct function_place at = { pcif_vf_bdf(pf, index), pf->parent, pf->on_root_bus };
+	struct pcif *f = function_alloc(pf->m, &at, pf->model);
 	int rc;
 
 	if (!f)
@@ -156,8 +162,8 @@ int function_new_vf(struct pcif *pf, unsigned index, struct pcif_reply_error *er
 	f->pf = pcif_get(pf);
 	f->vf_index = index;
 	f->vf_off = true;
-	f->parent = pf->parent ? pcif_get(pf->parent) : NULL;
 	f->root_bus = pf->root_bus;
+	f->numa_node = pf->numa_node;
 	for (unsigned i = 0; i < PCIF_NUM_BARS; i++)
 		if (pf->sriov->bar_address[i])
 			f->bar_address[i] =
@@ -180,8 +186,6 @@ void function_free(struct pcif *f)
 	irq_fini(f);
 	tables_free(f);
 	bar_images_free(f);
-	pcif_put(f->parent);
-	pcif_put(f->pf);
 	function_fini(f);
 }
 
@@ -262,9 +266,36 @@ const char *pcif_model_name(const struct pcif *f)
 	return f->model->name;
 }
 
+const char *pcif_type_name(const struct pcif *f)
+{
+	static const char *const bridges[] = {
+		[PCIF_ROOT_PORT] = "root port",
+		[PCIF_UPSTREAM_PORT] = "upstream port",
+		[PCIF_DOWNSTREAM_PORT] = "downstream port",
+		[PCIF_PCIE_TO_PCI_BRIDGE] = "PCIe-to-PCI bridge",
+		[PCIF_PCI_BRIDGE] = "PCI bridge",
+	};
+
+	if (f->bridge)
+		return bridges[f->desc.kind];
+	if (!f->desc.pcie)
+		return "conventional function";
+	return f->on_root_bus ? "integrated endpoint" : "endpoint";
+}
+
 bool pcif_is_bridge(const struct pcif *f)
 {
 	return f->bridge;
+}
+
+bool pcif_has_acs(const struct pcif *f)
+{
+	return f->desc.acs;
+}
+
+int pcif_numa_node(const struct pcif *f)
+{
+	return f->numa_node;
 }
 
 struct iommu_port *pcif_iommu_port(struct pcif *f)
@@ -306,4 +337,15 @@ void pcif_set_client(struct pcif *f, unsigned client)
 unsigned pcif_client(const struct pcif *f)
 {
 	return atomic_load(&f->client);
+}
+
+enum pcif_group_why pcif_group_why(struct pcif *f, struct pci_bdf *other)
+{
+	enum pcif_group_why why;
+
+	pthread_rwlock_rdlock(&f->m->lock);
+	why = f->group_why;
+	*other = f->group_other;
+	pthread_rwlock_unlock(&f->m->lock);
+	return why;
 }

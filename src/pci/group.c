@@ -17,6 +17,13 @@ struct group_walk {
 	unsigned n;
 };
 
+/* A number that is somebody else's, and why. */
+struct group_found {
+	int group; /* GROUP_NONE: there is none */
+	enum pcif_group_why why;
+	int other;
+};
+
 static bool multifunction(const struct group_node *d)
 {
 	return !d->vf && (d->bdf.fn || d->multifunction);
@@ -43,12 +50,14 @@ static bool acs_ok(const struct group_node *d)
 	return false;
 }
 
-static bool acs_path_ok(const struct group_walk *w, int from)
+/* The first on the way up from @from that is not: GROUP_NONE if the path is clean. */
+static int acs_path_flaw(const struct group_walk *w, int from)
 {
-	for (int i = from; i != GROUP_NONE; i = w->nodes[i].above)
-		if (!acs_ok(&w->nodes[i]))
-			return false;
-	return true;
+	int i = from;
+
+	while (i != GROUP_NONE && acs_ok(&w->nodes[i]))
+		i = w->nodes[i].above;
+	return i;
 }
 
 static bool same_bus(const struct group_node *a, const struct group_node *b)
@@ -87,12 +96,12 @@ static int alias_group(const struct group_walk *w, unsigned d, uint8_t seen[])
 }
 
 /* Functions of one slot that may talk to each other inside the device. */
-static int slot_group(const struct group_walk *w, unsigned p, uint8_t seen[])
+static struct group_found slot_group(const struct group_walk *w, unsigned p, uint8_t seen[])
 {
 	const struct group_node *d = &w->nodes[p];
 
 	if (!multifunction(d) || acs_ok(d))
-		return GROUP_NONE;
+		return (struct group_found){ GROUP_NONE, PCIF_GROUP_OWN, GROUP_NONE };
 	for (unsigned i = 0; i < w->n; i++) {
 		const struct group_node *o = &w->nodes[i];
 		int group;
@@ -101,9 +110,9 @@ static int slot_group(const struct group_walk *w, unsigned p, uint8_t seen[])
 			continue;
 		group = alias_group(w, i, seen);
 		if (group != GROUP_NONE)
-			return group;
+			return (struct group_found){ group, PCIF_GROUP_SLOT, (int)i };
 	}
-	return GROUP_NONE;
+	return (struct group_found){ GROUP_NONE, PCIF_GROUP_OWN, GROUP_NONE };
 }
 
 static bool bridge_takes_over(enum group_kind kind)
@@ -112,10 +121,19 @@ static bool bridge_takes_over(enum group_kind kind)
 	       kind == GROUP_CONVENTIONAL_BRIDGE;
 }
 
-static int find_group(const struct group_walk *w, unsigned d, uint8_t seen[])
+/* Somebody of the same bus that shares @p's id. */
+static int alias_of(const struct group_walk *w, unsigned p)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		if (aliases(&w->nodes[p], &w->nodes[i]))
+			return (int)i;
+	return (int)p;
+}
+
+static struct group_found find_group(const struct group_walk *w, unsigned d, uint8_t seen[])
 {
 	unsigned p = d;
-	int group;
+	int group, flaw;
 
 	/* 1. Bridges that put their own id on what passes are what the IOMMU sees. */
 	for (int b = w->nodes[d].above; b != GROUP_NONE; b = w->nodes[b].above) {
@@ -123,19 +141,22 @@ static int find_group(const struct group_walk *w, unsigned d, uint8_t seen[])
 			continue;
 		p = (unsigned)b;
 		if (w->nodes[b].group != GROUP_NONE)
-			return w->nodes[b].group;
+			return (struct group_found){ w->nodes[b].group, PCIF_GROUP_BRIDGE, b };
 	}
 	/* 2. Up to where the path to the root is clean. */
 	for (int b = w->nodes[p].above; b != GROUP_NONE; b = w->nodes[b].above) {
-		if (acs_path_ok(w, b))
+		flaw = acs_path_flaw(w, b);
+		if (flaw == GROUP_NONE)
 			break;
 		p = (unsigned)b;
 		if (w->nodes[b].group != GROUP_NONE)
-			return w->nodes[b].group;
+			return (struct group_found){ w->nodes[b].group, PCIF_GROUP_PATH, flaw };
 	}
 	/* 3. and 4. Neighbours. */
 	group = alias_group(w, p, seen);
-	return group != GROUP_NONE ? group : slot_group(w, p, seen);
+	if (group != GROUP_NONE)
+		return (struct group_found){ group, PCIF_GROUP_ALIAS, alias_of(w, p) };
+	return slot_group(w, p, seen);
 }
 
 /**
@@ -145,6 +166,7 @@ static int find_group(const struct group_walk *w, unsigned d, uint8_t seen[])
 int group_assign(struct group_node *nodes, unsigned n)
 {
 	struct group_walk w = { nodes, n };
+	struct group_found found;
 	uint8_t *seen = calloc(n ? n : 1, 1);
 	uint8_t *taken = calloc(n ? n : 1, 1); /* n nodes have at most n numbers, but old ones may
 						* be higher */
@@ -162,8 +184,11 @@ int group_assign(struct group_node *nodes, unsigned n)
 		if (nodes[i].group != GROUP_NONE)
 			continue;
 		memset(seen, 0, n);
-		nodes[i].group = find_group(&w, i, seen);
-		if (nodes[i].group != GROUP_NONE)
+		found = find_group(&w, i, seen);
+		nodes[i].group = found.group;
+		nodes[i].why = found.why;
+		nodes[i].other = found.other;
+		if (found.group != GROUP_NONE)
 			continue;
 		while (taken[next])
 			next++;

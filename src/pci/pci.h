@@ -98,7 +98,21 @@ struct pcif_sriov {
 	struct pcif_bar bars[PCIF_NUM_BARS]; /* of each VF; memory */
 };
 
+/*
+ * What a function is in the tree. A model of a device need not say: it describes an endpoint, which
+ * is a conventional function without @pcie, and integrated into the root complex on a root bus.
+ */
+enum pcif_kind {
+	PCIF_ENDPOINT,
+	PCIF_ROOT_PORT,
+	PCIF_UPSTREAM_PORT,   /* of a switch, towards the root */
+	PCIF_DOWNSTREAM_PORT, /* of a switch */
+	PCIF_PCIE_TO_PCI_BRIDGE,
+	PCIF_PCI_BRIDGE, /* conventional on both sides */
+};
+
 struct pcif_desc {
+	enum pcif_kind kind;
 	uint16_t vendor, device, subsystem_vendor, subsystem_device;
 	uint32_t class_code; /* 24 bits: base, sub, programming interface */
 	uint8_t revision;
@@ -108,10 +122,12 @@ struct pcif_desc {
 	unsigned msix_vectors; /* 0 none; up to 2048 */
 	uint8_t msix_bar;      /* BAR of table and PBA */
 	uint32_t msix_table_offset, msix_pba_offset;
-	bool pcie;		 /* PCI Express endpoint capability v2, with FLR */
-	bool pm;		 /* power management capability, NoSoftReset = 0 */
-	bool aer;		 /* advanced error reporting */
-	uint64_t dsn;		 /* device serial number capability if not 0 */
+	bool pcie;    /* PCI Express capability v2; endpoints have FLR */
+	bool pm;      /* power management capability, NoSoftReset = 0 */
+	bool aer;     /* advanced error reporting */
+	bool acs;     /* access control services: the IOMMU sees what its peers say to each other */
+	uint64_t dsn; /* device serial number capability if not 0 */
+	uint16_t slot; /* root and downstream ports: number of the slot they lead to; 0 none */
 	struct pcif_sriov sriov; /* needs pcie */
 };
 
@@ -121,6 +137,8 @@ struct pcif_option { /* a key that a --device SPEC may give */
 	const char *key;
 	const char *help; /* "FILE  image that holds the data (raw)" */
 };
+/* Keys that pci itself reads, for functions of any model; ends with key NULL. */
+extern const struct pcif_option pcif_keys[];
 
 /* Values given for one device. */
 struct pcif_params;
@@ -291,8 +309,11 @@ unsigned pcif_regs_scan_array(struct pcif_regs *regs, unsigned reg, unsigned fir
 const struct pcif_desc *pcif_desc(const struct pcif *f);
 void *pcif_state(const struct pcif *f); /* the model's; for models that look at another function */
 struct pci_bdf pcif_bdf(const struct pcif *f);
-const char *pcif_model_name(const struct pcif *f); /* "port" for root ports */
-bool pcif_is_bridge(const struct pcif *f);	   /* header type 1 */
+const char *pcif_model_name(const struct pcif *f);
+const char *pcif_type_name(const struct pcif *f); /* what it is in the tree: "root port" */
+bool pcif_is_bridge(const struct pcif *f);	  /* header type 1 */
+bool pcif_has_acs(const struct pcif *f);
+int pcif_numa_node(const struct pcif *f); /* -1: none */
 struct iommu_port *pcif_iommu_port(struct pcif *f);
 
 /*
@@ -376,20 +397,50 @@ void pcim_free(struct pcim *m);
 /* Before functions are added. Both may be called from any thread later. */
 void pcim_set_fault_cb(struct pcim *m, iommu_fault_cb cb, void *data);
 void pcim_set_reset_cb(struct pcim *m, pcim_reset_cb cb, void *data);
+/* Models of bridges; ends with NULL. Those of devices are not pci's to know. */
+extern const struct pcif_model *const pcim_bridge_models[];
+
 /**
  * pcim_add() - makes a function of @model at @bdf, below a PCI Express root port of its own.
  * The port is made by pcim_enumerate(), on root bus (bdf.bus - 1) at 00.0, and has ACS; of buses in
  * a row (65, 66, ...) all ports sit on the root bus before the first, one slot each. A second
- * function on a bus that exists joins it. -EEXIST address taken; -EINVAL bus 0, device not 0,
- * description impossible; -ENOMEM; or what create() gave.
+ * function on a bus that exists joins it. -EEXIST address or bus taken; -EINVAL bus 0, device not
+ * 0, description impossible; -ENOMEM; or what create() gave.
  */
 int pcim_add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
 	     const struct pcif_params *params, struct pcif_reply_error *err);
+/*
+ * The other way, by hand: root buses, functions on them, buses below those that are bridges, and so
+ * on. The numbers below a root bus only ever grow: give a bridge its bus after all that is on the
+ * bridge's own bus was added, and in order of address, as firmware does.
+ */
+/**
+ * pcim_add_root_bus() - @numa_node: of all that is below; -1: none.
+ * -EINVAL no such number; -EEXIST the number is taken; -ENOMEM.
+ */
+int pcim_add_root_bus(struct pcim *m, uint32_t domain, unsigned bus, int numa_node,
+		      struct pcif_reply_error *err);
+/**
+ * pcim_add_on_bus() - makes a function on a bus that is there; @f (may be NULL) is borrowed.
+ * -EEXIST address taken; -EINVAL no such bus, or not a place for what it is; else as pcim_add().
+ */
+int pcim_add_on_bus(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
+		    const struct pcif_params *params, struct pcif_reply_error *err,
+		    struct pcif **f);
+/**
+ * pcim_open_bus() - gives the bus below @bridge its number, @bus or (0) the next one.
+ * -EINVAL too low a number; -EEXIST taken; -ENOSPC there is none left; -EBUSY it has one.
+ */
+int pcim_open_bus(struct pcif *bridge, unsigned bus, struct pcif_reply_error *err, uint8_t *number);
+/* Nobody has the number, nor is it between a root bus and the last bus below that. */
+bool pcim_bus_free(const struct pcim *m, uint32_t domain, unsigned bus);
+
 int pcim_params_new(struct pcif_params **params);
 void pcim_params_free(struct pcif_params *params);
 int pcim_params_set(struct pcif_params *params, const char *key, const char *value); /* -EEXIST */
-/* After the last pcim_add(): ports, BAR addresses, bus numbers, groups.
- * -EINVAL a function 0 is missing, or done before; -ENOSPC BARs do not fit; -ENOMEM. */
+/* After the last function: ports of those that pcim_add() made, BAR addresses, windows, groups.
+ * -EINVAL a function 0 or a bus below a bridge is missing, a bus number in the way, or done before;
+ * -ENOSPC BARs do not fit; -ENOMEM. */
 int pcim_enumerate(struct pcim *m);
 
 /*
@@ -466,5 +517,14 @@ void pcif_bridge_buses(const struct pcif *f, uint8_t *secondary, uint8_t *subord
  * as long as it is in the tree; one that nobody has any more is given out again. */
 unsigned pcim_group_count(const struct pcim *m); /* how many there are */
 unsigned pcif_group(const struct pcif *f);
+/* Why a function got the number that another one had. */
+enum pcif_group_why {
+	PCIF_GROUP_OWN,	   /* it did not */
+	PCIF_GROUP_BRIDGE, /* the bridge @other puts its own id on what passes */
+	PCIF_GROUP_PATH,   /* @other, on the way to the root, has no ACS */
+	PCIF_GROUP_SLOT,   /* @other is of the same device, and neither has ACS */
+	PCIF_GROUP_ALIAS,  /* @other uses the same id */
+};
+enum pcif_group_why pcif_group_why(struct pcif *f, struct pci_bdf *other);
 
 #endif

@@ -33,9 +33,13 @@
 #define CAP_ARI 0x160
 #define CAP_SRIOV 0x180
 
-/* Our own root ports: see docs/pci.md. */
-#define PORT_VENDOR 0x1234
-#define PORT_DEVICE 0x5001
+/* Our own bridges: see docs/pci.md. */
+#define BRIDGE_VENDOR 0x1234
+#define BRIDGE_ROOT_PORT 0x5001
+#define BRIDGE_UPSTREAM_PORT 0x5002
+#define BRIDGE_DOWNSTREAM_PORT 0x5003
+#define BRIDGE_PCIE_TO_PCI 0x5004
+#define BRIDGE_PCI 0x5005
 
 /* What may happen to each byte of configuration space. */
 struct config_rules {
@@ -120,8 +124,14 @@ struct pcif {
 	void *state;
 	struct pcif_desc desc;
 	bool bridge;
+	bool on_root_bus;
 	uint8_t root_bus, secondary, subordinate;
+	int numa_node;
+	int alias_devfn; /* other devfn of its bus that its DMA may carry, or -1 */
 	_Atomic unsigned group;
+	/* Under the tree's lock. */
+	enum pcif_group_why group_why;
+	struct pci_bdf group_other;
 	uint64_t bar_address[PCIF_NUM_BARS];
 	struct sriov *sriov; /* of a PF */
 	struct pcif *pf;     /* of a VF: a reference */
@@ -158,6 +168,13 @@ struct sriov {
 	struct pcif **vfs; /* total_vfs of them, borrowed from the tree; under its lock */
 };
 
+/* A bus below no bridge, and the numbers up to the last of the buses below it. */
+struct root_bus {
+	uint32_t domain;
+	uint8_t first, last;
+	int numa_node;
+};
+
 struct pcim {
 	/*
 	 * Guards the lists below, each with a reference on its functions, and group numbers.
@@ -169,6 +186,9 @@ struct pcim {
 	struct pcif **unplugged;
 	unsigned n_unplugged, unplugged_room;
 	bool enumerated;
+	/* By who builds. */
+	struct root_bus *roots;
+	unsigned n_roots;
 	iommu_fault_cb fault_cb;
 	void *fault_data;
 	pcim_reset_cb reset_cb;
@@ -190,7 +210,7 @@ int caps_check(const struct pcif *f, struct pcif_reply_error *err);
 void caps_build(struct pcif *f);
 void caps_set_multifunction(struct pcif *f);
 void caps_set_ari_forwarding(struct pcif *f);
-void caps_set_port_number(struct pcif *f, uint8_t number);
+void caps_set_link(struct pcif *f, uint8_t port_number, bool up);
 /* bar.c */
 int bar_check(const struct pcif_bar bars[], struct pcif_reply_error *err);
 int bar_images_new(struct pcif *f);
@@ -213,10 +233,17 @@ void scan_stop(struct pcif *f);
 int tables_new(struct pcif *f, struct pcif_reply_error *err);
 void tables_free(struct pcif *f);
 void model_reset(struct pcif *f);
+/* options.c: the keys of pcif_keys change the description that create() gave. */
+int options_apply(struct pcif *f, const struct pcif_params *params, struct pcif_reply_error *err);
 /* function.c */
-int function_new(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
-		 const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,
-		 struct pcif **f);
+/* Where a function goes: @parent is the bridge above, NULL on a root bus, or not known yet. */
+struct function_place {
+	struct pci_bdf bdf;
+	struct pcif *parent;
+	bool on_root_bus;
+};
+int function_new(struct pcim *m, const struct function_place *at, const struct pcif_model *model,
+		 const struct pcif_params *params, struct pcif_reply_error *err, struct pcif **f);
 int function_new_vf(struct pcif *pf, unsigned index, struct pcif_reply_error *err, struct pcif **f);
 void function_free(struct pcif *f);
 /* tree.c */
@@ -231,8 +258,9 @@ void sriov_free(struct pcif *f);
 int sriov_check(const struct pcif_desc *d, struct pcif_reply_error *err);
 int sriov_check_vf(const struct pcif *f, struct pcif_reply_error *err);
 void sriov_describe_vf(const struct pcif *f, struct pcif_desc *desc);
-/* Requester ids for the VFs of the @n functions of one bus. Returns the last bus that they need. */
-unsigned sriov_place(struct pcif *const *list, unsigned n);
+/* The last bus that the VFs of the @n functions of one bus need. */
+unsigned sriov_last_bus(struct pcif *const *list, unsigned n);
+void sriov_place(struct pcif *const *list, unsigned n); /* gives them their requester ids */
 void sriov_set_bar(struct pcif *f, unsigned bar, uint64_t address);
 /* A client wrote to the capability, whose bytes were @before: puts right what may not be written.
  * Returns whether sriov_sync() has to be called. cfg held. */
@@ -244,8 +272,14 @@ void reset_locked(struct pcif *f);     /* ctl held */
 void reset_notify(struct pcif *f);     /* nothing held */
 void reset_apply_gate(struct pcif *f); /* ctl held: tells the IOMMU port */
 
-/* port.c */
-extern const struct pcif_model port_model;
+/* bridge.c */
+extern const struct pcif_model bridge_root_port;
+/* tree.c */
+/* Adds @f, whose reference the tree then owns, in order of address. -ENOMEM: it stays the caller's.
+ * With the lock. */
+int pcim_insert(struct pcim *m, struct pcif *f);
+/* Who has a number keeps it. With the lock, or by who builds the tree. */
+int pcim_assign_groups(struct pcim *m);
 /* windows.c */
 int windows_assign(struct pcim *m);
 
@@ -276,6 +310,9 @@ struct group_node {
 	bool vf;
 	int alias_devfn; /* other devfn of its bus that it also uses as requester, or -1 */
 	int group;	 /* result; a number that it has already is kept */
+	/* Results for those who had none. */
+	enum pcif_group_why why;
+	int other; /* index */
 };
 /* Numbers for all nodes that have none (GROUP_NONE). 0 or -ENOMEM. */
 int group_assign(struct group_node *nodes, unsigned n);

@@ -128,25 +128,50 @@ struct pci_bdf pcif_vf_bdf(const struct pcif *pf, unsigned index)
 
 /*
  * Where the model did not say, VFs follow the last function of the bus, those of one PF after those
- * of another. The first PF of the bus decides on ARI for all.
+ * of another: @next is the id that is free next.
  */
-unsigned sriov_place(struct pcif *const *list, unsigned n)
+static unsigned first_offset(const struct pcif *f, unsigned *next)
+{
+	unsigned first = f->sriov->first_offset;
+
+	if (first)
+		return first;
+	first = *next - requester_id(f->bdf);
+	*next += f->desc.sriov.total_vfs * f->sriov->stride;
+	return first;
+}
+
+unsigned sriov_last_bus(struct pcif *const *list, unsigned n)
 {
 	unsigned next = requester_id(list[n - 1]->bdf) + 1, last_bus = list[0]->bdf.bus;
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct pcif *f = list[i];
+		unsigned last;
+
+		if (!f->sriov)
+			continue;
+		last = requester_id(f->bdf) + first_offset(f, &next) +
+		       (f->desc.sriov.total_vfs - 1u) * f->sriov->stride;
+		last_bus = MAX(last_bus, MIN(last >> 8, 0xffu));
+	}
+	return last_bus;
+}
+
+/* The first PF of the bus decides on ARI for all. */
+void sriov_place(struct pcif *const *list, unsigned n)
+{
+	unsigned next = requester_id(list[n - 1]->bdf) + 1;
 	bool first = true;
 
 	for (unsigned i = 0; i < n; i++) {
 		struct pcif *f = list[i];
 		struct sriov *s = f->sriov;
 		struct config_space *c = &f->config;
-		unsigned last;
 
 		if (!s)
 			continue;
-		if (!s->first_offset) {
-			s->first_offset = (uint16_t)(next - requester_id(f->bdf));
-			next += f->desc.sriov.total_vfs * s->stride;
-		}
+		s->first_offset = (uint16_t)first_offset(f, &next);
 		config_preset(c, CAP_SRIOV + PCI_SRIOV_VF_OFFSET, 2, s->first_offset);
 		if (first) {
 			s->control = PCI_SRIOV_CTRL_ARI;
@@ -154,10 +179,7 @@ unsigned sriov_place(struct pcif *const *list, unsigned n)
 			config_poke(c, CAP_SRIOV + PCI_SRIOV_CTRL, 2, s->control);
 		}
 		first = false;
-		last = vf_id(f, f->desc.sriov.total_vfs - 1u) >> 8;
-		last_bus = MAX(last_bus, MIN(last, 0xffu));
 	}
-	return last_bus;
 }
 
 void sriov_set_bar(struct pcif *f, unsigned bar, uint64_t address)
@@ -314,7 +336,7 @@ void pcif_sriov_restore(struct pcif *pf)
 /* Source: sriov_enable(). */
 static int enable_check(const struct pcif *pf, unsigned n)
 {
-	unsigned last = vf_id(pf, n - 1), end = pf->parent ? pf->parent->subordinate : 0xff;
+	unsigned last = vf_id(pf, n - 1), end = pf->parent ? pf->parent->subordinate : pf->bdf.bus;
 
 	if (!pcif_present(pf))
 		return -ENODEV;

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The tree of one machine. Functions are added at the addresses that they shall have; enumeration
- * then puts a root port above each of their buses, gives addresses to BARs and windows to ports,
- * and forms isolation groups. After that functions can be unplugged and found again; everybody who
- * looks while that may happen takes a list with references.
- *
- * Where ports go: bus B hangs below a port on root bus B-1. Buses that follow each other (B, B+1,
- * ...) share the root bus before the first, one slot each, because a bus below a port cannot be a
- * root bus at the same time.
+ * The tree of one machine: its functions in order of address, which is the order of a scan of the
+ * buses, bridges before what is below them. build.c makes it. Once it is enumerated functions can
+ * be unplugged and found again; everybody who looks while that may happen takes a list with
+ * references.
  */
 #include <errno.h>
 
@@ -42,6 +38,7 @@ void pcim_free(struct pcim *m)
 		pcif_put(m->unplugged[i]);
 	free(m->functions);
 	free(m->unplugged);
+	free(m->roots);
 	pthread_rwlock_destroy(&m->lock);
 	free(m);
 }
@@ -82,11 +79,7 @@ static int make_room(struct pcif ***list, unsigned n, unsigned *room)
 	return 0;
 }
 
-/*
- * Adds @f, whose reference the tree then owns, in order of address. With the lock. -ENOMEM: @f
- * stays the caller's.
- */
-static int insert(struct pcim *m, struct pcif *f)
+int pcim_insert(struct pcim *m, struct pcif *f)
 {
 	int rc = make_room(&m->functions, m->n_functions, &m->room);
 	struct pcif **list = m->functions;
@@ -112,51 +105,6 @@ static struct pcif *take_out(struct pcif **list, unsigned *n, unsigned at)
 	memmove(list + at, list + at + 1, (*n - at - 1) * sizeof(*list));
 	--*n;
 	return f;
-}
-
-static int add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
-	       const struct pcif_params *params, bool bridge, struct pcif_reply_error *err,
-	       struct pcif **out)
-{
-	struct pcif *f;
-	int rc = function_new(m, bdf, model, params, bridge, err, &f);
-
-	if (rc)
-		return rc;
-	pthread_rwlock_wrlock(&m->lock);
-	rc = insert(m, f);
-	pthread_rwlock_unlock(&m->lock);
-	if (rc) {
-		pcif_put(f);
-		return pcif_error(err, rc, "out of memory");
-	}
-	*out = f;
-	return 0;
-}
-
-int pcim_add(struct pcim *m, struct pci_bdf bdf, const struct pcif_model *model,
-	     const struct pcif_params *params, struct pcif_reply_error *err)
-{
-	char name[PCI_BDF_STRLEN];
-	struct pcif *f;
-
-	pcif_bdf_format(bdf, name);
-	if (m->enumerated)
-		return pcif_error(err, -EINVAL, "%s: the machine has started", name);
-	if (bdf.domain > 0xffff || bdf.dev > 0x1f || bdf.fn > 7)
-		return pcif_error(err, -EINVAL, "%s: no such address", name);
-	if (bdf.bus == 0)
-		return pcif_error(
-			err, -EINVAL,
-			"%s: bus 00 leaves no bus for the root port above it; use 01 to ff", name);
-	if (bdf.dev)
-		return pcif_error(err, -EINVAL,
-				  "%s: a root port leads to device 00 only; use another bus or "
-				  "function",
-				  name);
-	if (pcim_find(m, bdf))
-		return pcif_error(err, -EEXIST, "%s: address is taken", name);
-	return add(m, bdf, model, params, false, err, &f);
 }
 
 unsigned pcim_count(const struct pcim *m)
@@ -248,115 +196,7 @@ struct pcif *pcim_get(struct pcim *m, struct pci_bdf bdf)
 	return f;
 }
 
-/* ------------------------------------------------------------------ enumeration */
-
-static bool same_bus(const struct pcif *a, const struct pcif *b)
-{
-	return a->bdf.domain == b->bdf.domain && a->bdf.bus == b->bdf.bus;
-}
-
-/*
- * Makes the port for the bus of @f, and for those up to @last, which its VFs need; @prev is that of
- * the bus before in order, or NULL.
- */
-static int add_port(struct pcim *m, const struct pcif *f, const struct pcif *prev, uint8_t last,
-		    struct pcif **port)
-{
-	struct pci_bdf bdf = { f->bdf.domain, (uint8_t)(f->bdf.bus - 1), 0, 0 };
-	struct pcif_reply_error err = { "" };
-	struct pcif *p;
-	int rc;
-
-	if (prev && prev->bdf.domain == bdf.domain && prev->subordinate >= bdf.bus) {
-		/* Slots first, then functions: function 0 of a slot is there before the others. */
-		unsigned next = (prev->bdf.fn * 32u) + prev->bdf.dev + 1;
-
-		bdf.bus = prev->bdf.bus;
-		bdf.dev = next % 32;
-		bdf.fn = (uint8_t)(next / 32);
-	}
-	rc = add(m, bdf, &port_model, NULL, true, &err, &p);
-	if (rc) {
-		log_error("%s", err.text);
-		return rc;
-	}
-	p->root_bus = p->bdf.bus;
-	p->secondary = f->bdf.bus;
-	p->subordinate = last;
-	config_preset(&p->config, PCI_PRIMARY_BUS, 1, p->bdf.bus);
-	config_preset(&p->config, PCI_SECONDARY_BUS, 1, p->secondary);
-	config_preset(&p->config, PCI_SUBORDINATE_BUS, 1, p->subordinate);
-	/* What firmware and the host's port driver would have switched on. */
-	config_preset(&p->config, PCI_COMMAND, 2,
-		      PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_SERR);
-	caps_set_port_number(p, (uint8_t)(p->secondary));
-	if (f->sriov)
-		caps_set_ari_forwarding(p);
-	config_update_gate(p);
-	reset_apply_gate(p);
-	*port = p;
-	return 0;
-}
-
-/* How many functions of the @n in @list, in order of address, share the first one's bus. */
-static unsigned on_one_bus(struct pcif *const *list, unsigned n)
-{
-	unsigned same = 1;
-
-	while (same < n && same_bus(list[0], list[same]))
-		same++;
-	return same;
-}
-
-/* The last bus that the functions at the start of @list get: VFs do not get those of others. */
-static uint8_t last_bus(struct pcif *const *list, unsigned n)
-{
-	unsigned same = on_one_bus(list, n), last = sriov_place(list, same);
-
-	if (same < n && list[same]->bdf.domain == list[0]->bdf.domain)
-		last = MIN(last, list[same]->bdf.bus - 1u);
-	return (uint8_t)last;
-}
-
-static int add_ports(struct pcim *m)
-{
-	unsigned n = m->n_functions;
-	struct pcif **list = calloc(n ? n : 1, sizeof(*list));
-	struct pcif *port = NULL;
-	int rc = 0;
-
-	if (!list)
-		return -ENOMEM;
-	/* Ports are added to the tree's own list on the way. */
-	if (n)
-		memcpy(list, m->functions, n * sizeof(*list));
-	for (unsigned i = 0; i < n && !rc; i++) {
-		if (!i || !same_bus(list[i - 1], list[i])) {
-			if (list[i]->bdf.fn) {
-				log_error("%s: a device must have a function 0", list[i]->name);
-				rc = -EINVAL;
-				break;
-			}
-			rc = add_port(m, list[i], port, last_bus(list + i, n - i), &port);
-			if (rc)
-				break;
-		}
-		list[i]->parent = pcif_get(port);
-		list[i]->root_bus = port->root_bus;
-	}
-	free(list);
-	return rc;
-}
-
-static void mark_multifunction(struct pcim *m)
-{
-	for (unsigned i = 0; i + 1 < m->n_functions; i++) {
-		struct pcif *f = m->functions[i], *next = m->functions[i + 1];
-
-		if (!f->bdf.fn && same_bus(f, next) && next->bdf.dev == f->bdf.dev)
-			caps_set_multifunction(f);
-	}
-}
+/* ------------------------------------------------------------------ isolation groups */
 
 static int index_of(const struct pcim *m, const struct pcif *f)
 {
@@ -366,8 +206,24 @@ static int index_of(const struct pcim *m, const struct pcif *f)
 	return GROUP_NONE;
 }
 
-/* Who has a number keeps it. With the lock, or by who builds the tree. */
-static int assign_groups(struct pcim *m)
+static enum group_kind group_kind(const struct pcif *f)
+{
+	static const enum group_kind bridges[] = {
+		[PCIF_ROOT_PORT] = GROUP_ROOT_PORT,
+		[PCIF_UPSTREAM_PORT] = GROUP_UPSTREAM,
+		[PCIF_DOWNSTREAM_PORT] = GROUP_DOWNSTREAM,
+		[PCIF_PCIE_TO_PCI_BRIDGE] = GROUP_PCIE_TO_PCI,
+		[PCIF_PCI_BRIDGE] = GROUP_CONVENTIONAL_BRIDGE,
+	};
+
+	if (f->bridge)
+		return bridges[f->desc.kind];
+	if (!f->desc.pcie)
+		return GROUP_CONVENTIONAL;
+	return f->on_root_bus ? GROUP_RC_ENDPOINT : GROUP_ENDPOINT;
+}
+
+int pcim_assign_groups(struct pcim *m)
 {
 	struct group_node *nodes = calloc(m->n_functions + 1, sizeof(*nodes));
 	int rc;
@@ -378,46 +234,33 @@ static int assign_groups(struct pcim *m)
 		struct pcif *f = m->functions[i];
 
 		nodes[i] = (struct group_node){
-			.vf = f->pf,
-			.kind = f->bridge      ? GROUP_ROOT_PORT
-				: f->desc.pcie ? GROUP_ENDPOINT
-					       : GROUP_CONVENTIONAL,
+			.kind = group_kind(f),
 			.above = index_of(m, f->parent),
 			.bdf = f->bdf,
 			.secondary = f->secondary,
-			.acs = !f->pf && pcif_find_ext_cap(f, PCI_EXT_CAP_ID_ACS) != 0,
+			.acs = f->desc.acs,
+			.vf = f->pf,
 			.multifunction =
 				f->config.value[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_MULTI_FUNC,
-			.alias_devfn = -1,
+			.alias_devfn = f->alias_devfn,
 			.group = (int)atomic_load(&f->group),
+			.other = GROUP_NONE,
 		};
 	}
 	rc = group_assign(nodes, m->n_functions);
-	for (unsigned i = 0; i < m->n_functions && !rc; i++)
-		atomic_store(&m->functions[i]->group, (unsigned)nodes[i].group);
+	for (unsigned i = 0; i < m->n_functions && !rc; i++) {
+		struct pcif *f = m->functions[i];
+
+		/* Only those that got their number just now know why. */
+		if (atomic_load(&f->group) != (unsigned)GROUP_NONE)
+			continue;
+		atomic_store(&f->group, (unsigned)nodes[i].group);
+		f->group_why = nodes[i].why;
+		if (nodes[i].other != GROUP_NONE)
+			f->group_other = nodes[nodes[i].other].bdf;
+	}
 	free(nodes);
 	return rc;
-}
-
-/**
- * pcim_enumerate() - once. -EINVAL: done before, or a function 0 is missing; -ENOSPC: BARs do not
- * fit the address space; -ENOMEM. The cause is logged.
- */
-int pcim_enumerate(struct pcim *m)
-{
-	int rc;
-
-	if (m->enumerated)
-		return -EINVAL;
-	m->enumerated = true;
-	rc = add_ports(m);
-	if (rc)
-		return rc;
-	mark_multifunction(m);
-	rc = windows_assign(m);
-	if (rc)
-		return rc;
-	return assign_groups(m);
 }
 
 /* ------------------------------------------------------------------ hot plug */
@@ -438,14 +281,14 @@ int tree_add_vfs(struct pcim *m, struct pcif *const *list, unsigned n)
 
 	pthread_rwlock_wrlock(&m->lock);
 	while (done < n && !rc) {
-		rc = pcim_find(m, list[done]->bdf) ? -EEXIST : insert(m, list[done]);
+		rc = pcim_find(m, list[done]->bdf) ? -EEXIST : pcim_insert(m, list[done]);
 		if (rc == -EEXIST)
 			log_error("%s: address is taken", list[done]->name);
 		if (!rc)
 			(void)pcif_get(list[done++]);
 	}
 	if (!rc)
-		rc = assign_groups(m);
+		rc = pcim_assign_groups(m);
 	for (unsigned i = 0; i < n && !rc; i++)
 		list[i]->pf->sriov->vfs[i] = list[i];
 	while (rc && done) {
@@ -513,7 +356,7 @@ int pcim_plug(struct pcim *m)
 				continue;
 			/* Before it can be seen: a number of its own, until it gets one. */
 			atomic_store(&f->group, (unsigned)GROUP_NONE);
-			rc = insert(m, f);
+			rc = pcim_insert(m, f);
 			if (rc)
 				break;
 			(void)take_out(m->unplugged, &m->n_unplugged, i--);
@@ -522,7 +365,7 @@ int pcim_plug(struct pcim *m)
 		}
 	}
 	if (!rc && found)
-		rc = assign_groups(m);
+		rc = pcim_assign_groups(m);
 	/* What got no number was not found; there is room for it where it came from. */
 	for (unsigned i = 0; rc && i < m->n_functions; i++) {
 		struct pcif *f = m->functions[i];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Prints the configuration space of a machine's functions as "lspci -xxxx" does, so that lspci
- * itself can read and judge it: a device with every capability, one with the fewest, their ports.
+ * itself can read and judge it: a device with every capability, one with the fewest, their ports,
+ * and a tree with every kind of bridge.
  */
 #include "pci/pci.h"
 
@@ -50,13 +51,67 @@ static void dump(struct pcif *f)
 	printf("\n");
 }
 
+/* Addresses, what is there, its parameters. What has a bus below gets the next number. */
+static const struct place {
+	struct pci_bdf bdf;
+	const char *model; /* of a bridge; NULL: a device */
+	const char *key, *value;
+} tree[] = {
+	{ { 0, 0, 0, 0 }, NULL, "conventional", "on" },
+	{ { 0, 0, 1, 0 }, "root-port", "slot", "5" },
+	{ { 0, 0, 2, 0 }, NULL, NULL, NULL },
+	{ { 0, 0, 3, 0 }, NULL, "acs", "on" },
+	{ { 0, 0, 3, 1 }, NULL, "acs", "on" },
+	{ { 0, 1, 0, 0 }, "upstream-port", NULL, NULL },
+	{ { 0, 2, 0, 0 }, "downstream-port", "acs", "off" },
+	{ { 0, 3, 0, 0 }, NULL, NULL, NULL },
+	{ { 0, 2, 1, 0 }, "downstream-port", "slot", "6" },
+	{ { 0, 4, 0, 0 }, "pcie-to-pci-bridge", NULL, NULL },
+	{ { 0, 5, 1, 0 }, NULL, "conventional", "on" },
+	{ { 0, 0, 0x1e, 0 }, "pci-bridge", NULL, NULL },
+	{ { 0, 6, 0, 0 }, NULL, "conventional", "on" },
+};
+
+static const struct pcif_model *model_of(const char *name)
+{
+	for (unsigned i = 0; name && pcim_bridge_models[i]; i++)
+		if (!strcmp(pcim_bridge_models[i]->name, name))
+			return pcim_bridge_models[i];
+	return &dc_model;
+}
+
+static int add_tree(struct pcim *m)
+{
+	if (pcim_add_root_bus(m, 0, 0, -1, NULL))
+		return -1;
+	for (unsigned i = 0; i < sizeof(tree) / sizeof(tree[0]); i++) {
+		const struct place *p = &tree[i];
+		struct pcif_params *params;
+		struct pcif *f;
+		uint8_t bus;
+		int rc;
+
+		if (pcim_params_new(&params))
+			return -1;
+		rc = p->key ? pcim_params_set(params, p->key, p->value) : 0;
+		if (!rc)
+			rc = pcim_add_on_bus(m, p->bdf, model_of(p->model), params, NULL, &f);
+		if (!rc && p->model)
+			rc = pcim_open_bus(f, 0, NULL, &bus);
+		pcim_params_free(params);
+		if (rc)
+			return -1;
+	}
+	return 0;
+}
+
 int main(void)
 {
 	struct pcif_params *plain;
 	struct pcim *m;
 
 	if (pcim_new(&m) || pcim_params_new(&plain) || pcim_params_set(plain, "plain", "1") ||
-	    pcim_add(m, (struct pci_bdf){ 0, 0x65, 0, 0 }, &dc_model, NULL, NULL) ||
+	    add_tree(m) || pcim_add(m, (struct pci_bdf){ 0, 0x65, 0, 0 }, &dc_model, NULL, NULL) ||
 	    pcim_add(m, (struct pci_bdf){ 0, 0x66, 0, 0 }, &dc_model, plain, NULL) ||
 	    pcim_enumerate(m))
 		return 1;

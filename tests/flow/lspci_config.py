@@ -8,16 +8,34 @@ import sys
 import tempfile
 
 WANTED = [
+    r"^00:00\.0 Non-Volatile memory controller",
+    r"^00:01\.0 PCI bridge: Device 1234:5001",
+    r"Bus: primary=00, secondary=01, subordinate=05",
+    r"Express \(v2\) Root Port \(Slot\+\)",
+    r"Slot #5, PowerLimit 0W",
+    r"SltSta:.*PresDet\+",
+    r"Express \(v2\) Root Complex Integrated Endpoint",
+    r"ACSCtl:\tSrcValid- TransBlk- ReqRedir\+ CmpltRedir\+ UpstreamFwd-",
+    r"^01:00\.0 PCI bridge: Device 1234:5002",
+    r"Bus: primary=01, secondary=02, subordinate=05",
+    r"Express \(v2\) Upstream Port",
+    r"^02:00\.0 PCI bridge: Device 1234:5003",
+    r"Express \(v2\) Downstream Port \(Slot-\)",
+    r"Express \(v2\) Downstream Port \(Slot\+\)",
+    r"^04:00\.0 PCI bridge: Device 1234:5004",
+    r"Express \(v2\) PCI-Express to PCI/PCI-X Bridge",
+    r"^00:1e\.0 PCI bridge: Device 1234:5005",
+    r"Bus: primary=00, secondary=06, subordinate=06",
     r"^64:00\.0 PCI bridge: Device 1234:5001",
     r"Bus: primary=64, secondary=65, subordinate=65",
-    r"Memory behind bridge: 80000000-800fffff",
-    r"Prefetchable memory behind bridge: 0000380000000000-0000380003ffffff",
+    r"Memory behind bridge: 80400000-804fffff",
+    r"Prefetchable memory behind bridge: 000038001c000000-000038001fffffff",
     r"Express \(v2\) Root Port \(Slot-\)",
     r"ACSCtl:\tSrcValid\+ TransBlk- ReqRedir\+ CmpltRedir\+ UpstreamFwd\+",
     r"^65:00\.0 Non-Volatile memory controller: Device 1234:5004",
-    r"Region 0: Memory at 80000000 \(64-bit, non-prefetchable\)",
-    r"Region 2: Memory at 380000000000 \(64-bit, prefetchable\)",
-    r"Region 5: I/O ports at 1000",
+    r"Region 0: Memory at 80400000 \(64-bit, non-prefetchable\)",
+    r"Region 2: Memory at 38001c000000 \(64-bit, prefetchable\)",
+    r"Region 5: I/O ports at 5000",
     r"MSI: Enable- Count=1/16 Maskable\+ 64bit\+",
     r"MSI-X: Enable- Count=33 Masked-",
     r"Express \(v2\) Endpoint",
@@ -27,7 +45,23 @@ WANTED = [
     r"Device Serial Number 11-22-33-44-55-66-77-88",
     r"^66:00\.0 Non-Volatile memory controller",
 ]
+TREE = r"""
+-+-[0000:00]-+-00.0
+ |           +-01.0-[01-05]----00.0-[02-05]--+-00.0-[03]----00.0
+ |           |                               \-01.0-[04-05]----00.0-[05]----01.0
+ |           +-02.0
+ |           +-03.0
+ |           +-03.1
+ |           \-1e.0-[06]----00.0
+ \-[0000:64]-+-00.0-[65]----00.0
+             \-01.0-[66]----00.0
+"""
 COMPLAINTS = r"!!!|unknown|invalid|broken|corrupt|denied|loop|truncated|downgraded|overdriven"
+
+
+def lspci(*args):
+    return subprocess.run(["lspci", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, check=True, timeout=30)
 
 
 def main():
@@ -38,9 +72,12 @@ def main():
     with tempfile.NamedTemporaryFile() as file:
         file.write(dump)
         file.flush()
-        run = subprocess.run(["lspci", "-vvv", "-F", file.name], stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True, check=True, timeout=30)
+        run = lspci("-vvv", "-F", file.name)
+        tree = lspci("-t", "-F", file.name)
     bad = 0
+    if tree.stdout.strip() != TREE.strip():
+        print("another tree:", tree.stdout, sep="\n")
+        bad = 1
     for pattern in WANTED:
         if not re.search(pattern, run.stdout, re.M):
             print("missing:", pattern)

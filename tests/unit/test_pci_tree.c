@@ -40,7 +40,7 @@ static void one_device(void **state)
 	f = pcim_function(m, 1);
 	assert_null(pcim_function(m, 2));
 	assert_string_equal(pcif_name(port), "0000:64:00.0");
-	assert_string_equal(pcif_model_name(port), "port");
+	assert_string_equal(pcif_model_name(port), "root-port");
 	assert_string_equal(pcif_name(f), "0000:65:00.0");
 	assert_string_equal(pcif_model_name(f), "tm");
 	assert_true(pcif_is_bridge(port));
