@@ -7,14 +7,14 @@ _uvfio_options()
 	'') echo '-h --help -V --version' ;;
 	run) echo '-d --device -m --machine -v --verbose -q --quiet -h --help' ;;
 	list) echo '-a --all -j --json -s --socket -h --help' ;;
-	bind | unbind | iommu) echo '-j --json -s --socket -h --help' ;;
+	bind | unbind | sriov | iommu) echo '-j --json -s --socket -h --help' ;;
 	events) echo '-f --follow -j --json -s --socket -h --help' ;;
 	models) echo '-j --json -h --help' ;;
 	help) echo '-h --help' ;;
 	esac
 }
 
-_uvfio_commands='run list bind unbind iommu events models help'
+_uvfio_commands='run list bind unbind sriov iommu events models help'
 
 # Models with their keys, as uvfio itself tells them.
 _uvfio_specs()
@@ -92,7 +92,7 @@ _uvfio()
 		mapfile -t COMPREPLY < <(compgen -W "$_uvfio_commands" -- "$cur")
 	elif [[ $command == bind && $prev != bind && $prev != -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W 'vfio-pci nvme igb igbvf pci-stub uio_pci_generic' -- "$cur")
-	elif [[ $command == bind || $command == unbind || $command == iommu ]]; then
+	elif [[ $command == bind || $command == unbind || $command == sriov || $command == iommu ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_devices)" -- "$cur")
 		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$cur"
 	fi

@@ -113,11 +113,110 @@ static json_t *job_unbind(struct job *job)
 	return job_change(job, NULL);
 }
 
+/* ------------------------------------------------------------------ sriov */
+
+/* Says which VFs of @pf somebody has open. */
+static void tell_vf_users(struct job *job, struct pcif *pf)
+{
+	for (unsigned i = 0; i < pcif_num_vfs(pf); i++) {
+		struct pcif *vf = pcim_vf(pf, i);
+
+		if (vf && vfio_function_open(machine_vfio(job->machine), vf))
+			job_say(job, json_pack("{s:s}", "waiting", pcif_name(vf)), false);
+		pcif_put(vf);
+	}
+}
+
+static json_t *sriov_state(struct machine *m, struct pcif *pf)
+{
+	json_t *vfs = json_array();
+	unsigned n = pcif_num_vfs(pf);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct pcif *vf = pcim_vf(pf, i);
+		const struct bus_driver *d = vf ? bus_driver_of(machine_bus(m), vf) : NULL;
+
+		if (vf)
+			json_array_append_new(vfs, json_pack("{s:s,s:I,s:s?}", "bdf", pcif_name(vf),
+							     "group", (json_int_t)pcif_group(vf),
+							     "driver", d ? d->name : NULL));
+		pcif_put(vf);
+	}
+	return json_pack("{s:b,s:s,s:I,s:I,s:o}", "ok", 1, "bdf", pcif_name(pf), "total_vfs",
+			 (json_int_t)pcif_desc(pf)->sriov.total_vfs, "num_vfs", (json_int_t)n,
+			 "vfs", vfs);
+}
+
+static json_t *sriov_error(struct job *job, struct pcif *pf, unsigned n, int err)
+{
+	const struct bus_driver *d = bus_driver_of(machine_bus(job->machine), pf);
+	const char *name = pcif_name(pf);
+	char text[256];
+
+	switch (err) {
+	case -ERANGE:
+		snprintf(text, sizeof(text), "%s can have at most %u virtual functions", name,
+			 pcif_desc(pf)->sriov.total_vfs);
+		break;
+	case -EBUSY:
+		snprintf(text, sizeof(text),
+			 "%s has %u virtual functions: end them first (uvfio sriov %s 0)", name,
+			 pcif_num_vfs(pf), name);
+		break;
+	case -ENOENT:
+		snprintf(text, sizeof(text),
+			 "%s: %s%s makes no virtual functions: bind it to its host driver or to "
+			 "vfio-pci (uvfio bind %s)",
+			 name, d ? "the driver " : "it has no driver, which", d ? d->name : "",
+			 name);
+		break;
+	case -EINTR:
+		snprintf(text, sizeof(text),
+			 "%s: the user of a virtual function has not given it back", name);
+		break;
+	default:
+		snprintf(text, sizeof(text), "%s: cannot have %u virtual functions: %s", name, n,
+			 strerror(-err));
+	}
+	return job_error(text);
+}
+
+static json_t *job_sriov(struct job *job)
+{
+	json_t *count = json_object_get(job->request, "count"), *reply;
+	struct pcif *pf = pcim_get(machine_pci(job->machine), job->bdf);
+	char text[128];
+	int ret = 0;
+
+	if (!pf)
+		return job_error("no such device in this machine (see `uvfio list`)");
+	if (!pcif_desc(pf)->sriov.total_vfs) {
+		snprintf(text, sizeof(text),
+			 "%s has no virtual functions: it was made without them (key vfs=N)",
+			 pcif_name(pf));
+		reply = job_error(text);
+	} else if (count && (!json_is_integer(count) || json_integer_value(count) < 0 ||
+			     json_integer_value(count) > 65535)) {
+		reply = job_error("\"count\" is not a number of virtual functions");
+	} else {
+		unsigned n = count ? (unsigned)json_integer_value(count) : 0;
+
+		if (count && n < pcif_num_vfs(pf))
+			tell_vf_users(job, pf);
+		if (count)
+			ret = bus_sriov_set(machine_bus(job->machine), pf, n, &job->cancel);
+		reply = ret ? sriov_error(job, pf, n, ret) : sriov_state(job->machine, pf);
+	}
+	pcif_put(pf);
+	return reply;
+}
+
 /* ------------------------------------------------------------------ life */
 
 static const struct job_kind kinds[] = {
 	{ "bind", job_bind },
 	{ "unbind", job_unbind },
+	{ "sriov", job_sriov },
 };
 
 static const struct job_kind *kind_find(const char *op)

@@ -47,8 +47,8 @@ struct cli_command {
 	int (*run)(const struct cli_command *self, int argc, char **argv);
 };
 
-extern const struct cli_command cli_run, cli_list, cli_bind, cli_unbind, cli_iommu, cli_events,
-	cli_models, cli_help;
+extern const struct cli_command cli_run, cli_list, cli_bind, cli_unbind, cli_sriov, cli_iommu,
+	cli_events, cli_models, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ends with NULL */
 
 /* Prints "uvfio NAME: text" (@cmd may be NULL) to standard error and returns @status. */

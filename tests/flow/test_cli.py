@@ -169,6 +169,9 @@ WRONG = [
     (["bind", "banana"], 2, "banana"),
     (["bind", BDF, "vfio-pci", "more"], 2, "more"),
     (["unbind", BDF, "more"], 2, "more"),
+    (["sriov"], 2, "BDF"),
+    (["sriov", BDF, "-3"], 2, "-3"),
+    (["sriov", BDF, "many"], 2, "many"),
     (["unbind", BDF], 1, "uvfio run"),
     (["events"], 1, "uvfio run"),
     (["help", "nosuch"], 2, "nosuch"),
@@ -518,6 +521,30 @@ def test_bind(tap, cli):
     waiting.stderr.close()
 
 
+def test_sriov(tap, cli):
+    pf, vf = "0000:70:00.0", "0000:70:00.2"
+    options = ("-d", SPEC, "-d", f"nvme,mem=8M,bdf={pf},vfs=4,vf_mem=8M")
+    running = client(cli, options=options)
+    status, _, err = cli.plain("sriov", BDF)
+    tap.ok(status == 1 and "vfs=N" in err, "a device without virtual functions", err)
+    state = cli.json("sriov", pf)
+    tap.equal((state["total_vfs"], state["num_vfs"], state["vfs"]), (4, 0, []), "none yet")
+    status, _, err = cli.plain("sriov", pf, "5")
+    tap.ok(status == 1 and "at most 4" in err, "more than it can have", err)
+    state = cli.json("sriov", pf, "3")
+    tap.equal([v["bdf"] for v in state["vfs"]], ["0000:70:00.1", vf, "0000:70:00.3"], "three")
+    tap.equal(len({v["group"] for v in state["vfs"]}), 3, "each in a group of its own")
+    tap.equal({v["driver"] for v in state["vfs"]}, {"vfio-pci"}, "bound as their PF is")
+    status, _, err = cli.plain("sriov", pf, "2")
+    tap.ok(status == 1 and f"uvfio sriov {pf} 0" in err, "not another number", err)
+    tap.ok(vf in [d["bdf"] for d in cli.json("list")], "list shows them")
+    tap.equal(cli.json("sriov", pf, "0")["num_vfs"], 0, "ended")
+    cli.plain("unbind", pf)
+    tap.equal(cli.json("sriov", pf, "1")["vfs"][0]["driver"], "nvme", "with the host's driver")
+    tap.equal(cli.json("bind", "0000:70:00.1")["devices"][0]["driver"], "vfio-pci", "given away")
+    tap.equal(running.end(), 0, "end")
+
+
 def test_stopped(tap, cli):
     """A machine that is stopped (Ctrl-Z) does not stop its watchers."""
     running, stopped = client(cli), client(cli)
@@ -601,7 +628,7 @@ def main():
     before = len(os.listdir("/proc/self/fd"))
     try:
         for test in (test_words, test_status, test_many, test_signals, test_socket, test_hostile, test_list,
-                     test_iommu, test_bind, test_stopped, test_events, test_storm):
+                     test_iommu, test_bind, test_sriov, test_stopped, test_events, test_storm):
             print(f"# {test.__name__}")
             try:
                 test(tap, cli)
