@@ -8,15 +8,14 @@
  * then: a failure leaves nothing half done. In the end no descriptor is left, and (under the
  * address sanitizer) no memory. A process that hangs is killed by its alarm.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vfio.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "../unit/nvme_client.h"
+#include "../unit/vfio_client.h"
 #include "inject.h"
 #include "machine/machine.h"
 
@@ -78,64 +77,12 @@ static bool noted(const char *name, int error)
 			wrong(#expression, step_r);                                                \
 	} while (0)
 
-static int count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (d && readdir(d))
-		n++;
-	if (d)
-		closedir(d);
-	return n;
-}
-
 /* ------------------------------------------------------------------ requests */
 
 static int call(struct life *l, struct vfio_obj *obj, uint32_t request, void *data, size_t size,
-		const struct vfio_fd *fds, unsigned n_fds, struct vfio_obj **new_obj)
+		const struct vfio_fd *fds, unsigned n_fds)
 {
-	struct vfio_call c = {
-		.request = request,
-		.data = data,
-		.size = size,
-		.fds = fds,
-		.n_fds = n_fds,
-		.client = &l->client,
-	};
-	int r = vfio_call(obj, &c);
-
-	if (c.reply_size > size)
-		wrong("a reply longer than its block", (long)c.reply_size);
-	if (c.new_obj && (r < 0 || !new_obj))
-		wrong("an object with an error", r);
-	if (r >= 0 && new_obj)
-		*new_obj = c.new_obj;
-	return r;
-}
-
-static int call_value(struct life *l, struct vfio_obj *obj, uint32_t request, uint64_t value)
-{
-	struct vfio_call c = { .request = request, .value = value, .client = &l->client };
-
-	return vfio_call(obj, &c);
-}
-
-static int set_container(struct life *l, struct vfio_obj *group)
-{
-	struct vfio_fd fd = { .fd = -1, .obj = l->container };
-	int32_t number = 5;
-
-	return call(l, group, VFIO_GROUP_SET_CONTAINER, &number, sizeof(number), &fd, 1, NULL);
-}
-
-static int get_device(struct life *l, struct vfio_obj *group, const char *bdf,
-		      struct vfio_obj **device)
-{
-	char name[64] = "";
-
-	strcpy(name, bdf);
-	return call(l, group, VFIO_GROUP_GET_DEVICE_FD, name, sizeof(name), NULL, 0, device);
+	return request_block(&l->client, obj, request, data, size, fds, n_fds, NULL, NULL);
 }
 
 static int map_dma(struct life *l, void *at, uint64_t iova, uint64_t size)
@@ -148,7 +95,7 @@ static int map_dma(struct life *l, void *at, uint64_t iova, uint64_t size)
 		.size = size,
 	};
 
-	return call(l, l->container, VFIO_IOMMU_MAP_DMA, &map, sizeof(map), NULL, 0, NULL);
+	return call(l, l->container, VFIO_IOMMU_MAP_DMA, &map, sizeof(map), NULL, 0);
 }
 
 static int unmap_dma(struct life *l, uint64_t iova, uint64_t size)
@@ -158,7 +105,7 @@ static int unmap_dma(struct life *l, uint64_t iova, uint64_t size)
 		.iova = iova,
 		.size = size,
 	};
-	int r = call(l, l->container, VFIO_IOMMU_UNMAP_DMA, &unmap, sizeof(unmap), NULL, 0, NULL);
+	int r = call(l, l->container, VFIO_IOMMU_UNMAP_DMA, &unmap, sizeof(unmap), NULL, 0);
 
 	return r < 0 || unmap.size == size ? r : -EBADMSG;
 }
@@ -170,14 +117,14 @@ static int iommu_info(struct life *l)
 		uint8_t room[512];
 	} u = { .info.argsz = sizeof(u) };
 
-	return call(l, l->container, VFIO_IOMMU_GET_INFO, &u, sizeof(u), NULL, 0, NULL);
+	return call(l, l->container, VFIO_IOMMU_GET_INFO, &u, sizeof(u), NULL, 0);
 }
 
 static int dirty(struct life *l, uint32_t flag)
 {
 	struct vfio_iommu_type1_dirty_bitmap log = { .argsz = sizeof(log), .flags = flag };
 
-	return call(l, l->container, VFIO_IOMMU_DIRTY_PAGES, &log, sizeof(log), NULL, 0, NULL);
+	return call(l, l->container, VFIO_IOMMU_DIRTY_PAGES, &log, sizeof(log), NULL, 0);
 }
 
 static int dirty_fetch(struct life *l)
@@ -192,7 +139,7 @@ static int dirty_fetch(struct life *l)
 			 .bitmap = { 4096, 8, (__u64 *)(void *)(l->anon + 2 * 4096) } },
 	};
 
-	return call(l, l->container, VFIO_IOMMU_DIRTY_PAGES, &u, sizeof(u), NULL, 0, NULL);
+	return call(l, l->container, VFIO_IOMMU_DIRTY_PAGES, &u, sizeof(u), NULL, 0);
 }
 
 static int device_infos(struct life *l, struct vfio_obj *device)
@@ -206,14 +153,14 @@ static int device_infos(struct life *l, struct vfio_obj *device)
 	int r = 0;
 
 	u.device = (struct vfio_device_info){ .argsz = sizeof(u) };
-	r = call(l, device, VFIO_DEVICE_GET_INFO, &u, sizeof(u), NULL, 0, NULL);
+	r = call(l, device, VFIO_DEVICE_GET_INFO, &u, sizeof(u), NULL, 0);
 	for (unsigned i = 0; i < VFIO_PCI_ROM_REGION_INDEX && r >= 0; i++) {
 		u.region = (struct vfio_region_info){ .argsz = sizeof(u), .index = i };
-		r = call(l, device, VFIO_DEVICE_GET_REGION_INFO, &u, sizeof(u), NULL, 0, NULL);
+		r = call(l, device, VFIO_DEVICE_GET_REGION_INFO, &u, sizeof(u), NULL, 0);
 	}
 	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS && r >= 0; i++) {
 		u.irq = (struct vfio_irq_info){ .argsz = sizeof(u.irq), .index = i };
-		r = call(l, device, VFIO_DEVICE_GET_IRQ_INFO, &u, sizeof(u), NULL, 0, NULL);
+		r = call(l, device, VFIO_DEVICE_GET_IRQ_INFO, &u, sizeof(u), NULL, 0);
 	}
 	return r;
 }
@@ -225,7 +172,7 @@ static int hot_reset_info(struct life *l)
 		uint8_t room[512];
 	} u = { .info.argsz = sizeof(u) };
 
-	return call(l, l->test, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, &u, sizeof(u), NULL, 0, NULL);
+	return call(l, l->test, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, &u, sizeof(u), NULL, 0);
 }
 
 /* @n 0: turns the index off. */
@@ -249,7 +196,7 @@ static int set_irqs(struct life *l, struct vfio_obj *device, uint32_t index, uin
 		u.fds[i] = fd;
 		fds[i] = (struct vfio_fd){ .fd = fd };
 	}
-	return call(l, device, VFIO_DEVICE_SET_IRQS, &u, sizeof(u), fds, n, NULL);
+	return call(l, device, VFIO_DEVICE_SET_IRQS, &u, sizeof(u), fds, n);
 }
 
 static int ioeventfd(struct life *l, int fd)
@@ -263,7 +210,7 @@ static int ioeventfd(struct life *l, int fd)
 	};
 	struct vfio_fd fds = { .fd = fd };
 
-	return call(l, l->test, VFIO_DEVICE_IOEVENTFD, &set, sizeof(set), &fds, 1, NULL);
+	return call(l, l->test, VFIO_DEVICE_IOEVENTFD, &set, sizeof(set), &fds, 1);
 }
 
 static int put32(struct vfio_obj *device, unsigned region, uint64_t at, uint32_t value)
@@ -336,12 +283,12 @@ static void opened(struct life *l)
 	STEP(vfio_open_container(v, &l->container));
 	STEP(vfio_open_group(v, pcif_group(l->driver.f), &l->groups[0]));
 	STEP(vfio_open_group(v, pcif_group(function(l, TEST_BDF)), &l->groups[1]));
-	STEP(set_container(l, l->groups[0]));
-	STEP(call_value(l, l->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
-	STEP(set_container(l, l->groups[1]));
+	STEP(request_container(&l->client, l->groups[0], l->container));
+	STEP(request_value(&l->client, l->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
+	STEP(request_container(&l->client, l->groups[1], l->container));
 	STEP(iommu_info(l));
-	STEP(get_device(l, l->groups[0], NVME_BDF, &l->nvme));
-	STEP(get_device(l, l->groups[1], TEST_BDF, &l->test));
+	STEP(request_device(&l->client, l->groups[0], NVME_BDF, &l->nvme));
+	STEP(request_device(&l->client, l->groups[1], TEST_BDF, &l->test));
 	STEP(device_infos(l, l->nvme));
 	STEP(device_infos(l, l->test));
 	STEP(hot_reset_info(l));
@@ -380,7 +327,7 @@ static void tested(struct life *l)
 	STEP(dirty(l, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP));
 	vfio_device_request(machine_vfio(l->machine), function(l, TEST_BDF));
 	pcif_set_shared(function(l, TEST_BDF), true);
-	STEP(call_value(l, l->test, VFIO_DEVICE_RESET, 0));
+	STEP(request_value(&l->client, l->test, VFIO_DEVICE_RESET, 0));
 	pcif_set_shared(function(l, TEST_BDF), false);
 }
 
@@ -453,7 +400,7 @@ static void driven(struct life *l)
 	pcif_set_shared(l->driver.f, true);
 	STEP(drive(l));
 	pcif_set_shared(l->driver.f, false);
-	STEP(call_value(l, l->nvme, VFIO_DEVICE_RESET, 0));
+	STEP(request_value(&l->client, l->nvme, VFIO_DEVICE_RESET, 0));
 }
 
 static void died(struct life *l)
@@ -475,7 +422,7 @@ static void died(struct life *l)
 
 static void live(struct life *l, enum inject_kind kind, unsigned long n)
 {
-	int fds = count_fds();
+	int fds = open_fds();
 
 	alarm(PATIENCE_S);
 	inject_arm(kind, n);
@@ -486,7 +433,7 @@ static void live(struct life *l, enum inject_kind kind, unsigned long n)
 	died(l);
 	inject_disarm();
 	verdict->fired = inject_fired(NULL);
-	verdict->fds = count_fds() - fds;
+	verdict->fds = open_fds() - fds;
 }
 
 /* ------------------------------------------------------------------ all lives */

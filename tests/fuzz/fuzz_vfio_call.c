@@ -10,14 +10,10 @@
  * Blocks are allocated at their exact size, for the address sanitizer to see what is read past
  * them.
  */
-#include <dirent.h>
-#include <errno.h>
 #include <linux/pci_regs.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 
-#include "base/base.h"
-#include "vfio/vfio.h"
+#include "../unit/vfio_client.h"
 
 #define OBJECTS 8
 #define MEMORY KIB(256)
@@ -40,57 +36,8 @@ static uint64_t take(struct input *in, unsigned n)
 
 /* ------------------------------------------------------------------ the device */
 
-struct model {
-	struct pcif *f;
-	uint64_t iova;
-};
-
-static int model_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
-			void **state, struct pcif_reply_error *err)
-{
-	struct model *m = calloc(1, sizeof(*m));
-
-	if (!m)
-		return -ENOMEM;
-	m->f = f;
-	*state = m;
-	*desc = (struct pcif_desc){
-		.vendor = 0x1234,
-		.device = 0x5678,
-		.class_code = 0x010802,
-		.bars = {
-			[0] = { PCIF_BAR_MEM32, false, KIB(16),
-				{ { 0x1000, 0x1000, PCIF_PAGE_SHARED },
-				  { 0x2000, 0x1000, PCIF_PAGE_RAM } }, 2 },
-			[1] = { PCIF_BAR_IO, false, 32 },
-			[2] = { PCIF_BAR_MEM64, true, KIB(64),
-				{ { 0, KIB(64), PCIF_PAGE_RAM } }, 1 },
-		},
-		.intx_pin = 1,
-		.msi_vectors = 8,
-		.msix_vectors = 10,
-		.msix_bar = 0,
-		.msix_table_offset = 0x3000,
-		.msix_pba_offset = 0x3800,
-		.pcie = true,
-		.pm = true,
-		.aer = true,
-		.dsn = 1,
-	};
-	return 0;
-}
-
-static void model_destroy(void *state)
-{
-	free(state);
-}
-
-static uint64_t model_read(void *state, unsigned bar, uint64_t offset, unsigned size)
-{
-	return offset;
-}
-
-static void model_write(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
+/* The function that has everything; a write tells it what to do. */
+static void act(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
 {
 	struct model *m = state;
 	uint8_t buf[256] = { 0 };
@@ -117,62 +64,37 @@ static void model_write(void *state, unsigned bar, uint64_t offset, unsigned siz
 	}
 }
 
-static void model_reset(void *state)
-{
-	struct model *m = state;
-
-	m->iova = 0;
-}
-
-static const struct pcif_model model = {
+static const struct pcif_model fuzz_model = {
 	.name = "fuzz",
 	.summary = "does what it is told",
-	.create = model_create,
+	.create = full_create,
 	.destroy = model_destroy,
 	.bar_read = model_read,
-	.bar_write = model_write,
+	.bar_write = act,
 	.reset = model_reset,
 };
 
 /* ------------------------------------------------------------------ the machine */
 
 struct world {
-	struct pcim *pci;
-	struct bus *bus;
-	struct vfio *v;
-	struct iommu_mem *mem;
-	struct vfio_client client;
-	uint8_t *ram;
+	struct fixture x;
 	int efd[2], file;
 	struct vfio_obj *obj[OBJECTS];
 };
 
 static void need(bool ok)
 {
-	if (!ok)
-		abort();
+	must_hold(ok, "see the stack");
 }
 
 static void world_init(struct world *w)
 {
-	static const char *const where[] = { "0000:65:00.0", "0000:66:00.0", "0000:66:00.1" };
+	static const struct place list[] = { { FULL, &fuzz_model },
+					     { PLAIN, &fuzz_model },
+					     { PLAIN2, &fuzz_model } };
 
 	memset(w, 0, sizeof(*w));
-	w->ram = calloc(1, MEMORY);
-	need(w->ram && !pcim_new(&w->pci));
-	for (unsigned i = 0; i < ARRAY_SIZE(where); i++) {
-		struct pcif_reply_error err;
-		struct pcif_params *params = NULL;
-		struct pci_bdf bdf;
-
-		need(!pcif_bdf_parse(where[i], &bdf) && !pcim_params_new(&params));
-		need(!pcim_add(w->pci, bdf, &model, params, &err));
-		pcim_params_free(params);
-	}
-	need(!pcim_enumerate(w->pci) && !bus_new(w->pci, &w->bus));
-	need(!vfio_new(w->bus, &w->v) && !bus_start(w->bus, vfio_pick_endpoints, NULL));
-	need(!iommu_mem_buffer(w->ram, MEMORY, &w->mem));
-	w->client.mem = w->mem;
+	need(!fixture_open(&w->x, list, ARRAY_SIZE(list), MEMORY));
 	for (unsigned i = 0; i < 2; i++)
 		w->efd[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	w->file = memfd_create("fuzz", MFD_CLOEXEC);
@@ -183,24 +105,20 @@ static void world_fini(struct world *w)
 {
 	for (unsigned i = 0; i < OBJECTS; i++)
 		vfio_obj_put(w->obj[i]);
-	for (unsigned i = 0; i < pcim_count(w->pci); i++) {
-		struct pcif *f = pcim_function(w->pci, i);
+	for (unsigned i = 0; i < pcim_count(w->x.pci); i++) {
+		struct pcif *f = pcim_function(w->x.pci, i);
 
-		need(!vfio_function_space(w->v, f));
-		need(!vfio_function_open(w->v, f));
+		need(!vfio_function_space(w->x.v, f));
+		need(!vfio_function_open(w->x.v, f));
 		if (pcif_is_bridge(f))
 			continue;
 		need(pcif_irq_mode(f) == PCIF_IRQ_NONE);
 		need(!(pcif_config_read(f, PCI_COMMAND, 2) & PCI_COMMAND_MASTER));
 	}
-	bus_free(w->bus);
-	vfio_free(w->v);
-	pcim_free(w->pci);
-	iommu_mem_put(w->mem);
-	free(w->ram);
 	close(w->efd[0]);
 	close(w->efd[1]);
 	close(w->file);
+	need(fixture_close(&w->x));
 }
 
 /* ------------------------------------------------------------------ what the client does */
@@ -240,35 +158,36 @@ static void request(struct world *w, struct input *in)
 	size_t size = take(in, 1), offset = 0;
 	uint8_t slot = take(in, 1);
 	struct vfio_fd fds[128];
-	struct vfio_call c = { .request = number, .fds = fds, .client = &w->client };
+	struct vfio_obj *new_obj = NULL;
 	const struct vfio_shape *shape;
+	uint64_t value = 0;
 	uint8_t *block;
+	unsigned n_fds;
 
 	if (!obj)
 		return;
 	shape = vfio_shape(vfio_obj_kind(obj), number);
 	if (shape && shape->arg == VFIO_ARG_VALUE)
-		c.value = take(in, 8);
+		value = take(in, 8);
 	block = calloc(1, size ? size : 1);
 	need(block);
 	for (size_t i = 0; i < size && in->left; i++)
 		block[i] = take(in, 1);
-	c.data = size ? block : NULL;
-	c.size = size;
-	c.n_fds = vfio_call_fds(vfio_obj_kind(obj), number, block, size, &offset);
-	need(c.n_fds <= ARRAY_SIZE(fds) && (!c.n_fds || offset + 4 * c.n_fds <= size));
-	for (unsigned i = 0; i < c.n_fds; i++) {
+	n_fds = vfio_call_fds(vfio_obj_kind(obj), number, block, size, &offset);
+	need(n_fds <= ARRAY_SIZE(fds) && (!n_fds || offset + 4 * n_fds <= size));
+	for (unsigned i = 0; i < n_fds; i++) {
 		int32_t fd;
 
 		memcpy(&fd, block + offset + 4 * i, 4);
 		fds[i] = resolve(w, fd);
 	}
-	int ret = vfio_call(obj, &c);
-
-	need(c.reply_size <= size);
-	need(!c.new_obj || !ret);
-	if (c.new_obj)
-		keep(w, slot, c.new_obj);
+	if (shape && shape->arg == VFIO_ARG_VALUE)
+		(void)request_value(&w->x.client, obj, number, value);
+	else
+		(void)request_block(&w->x.client, obj, number, size ? block : NULL, size, fds,
+				    n_fds, NULL, &new_obj);
+	if (new_obj)
+		keep(w, slot, new_obj);
 	free(block);
 }
 
@@ -295,7 +214,7 @@ static void access_region(struct world *w, struct input *in, bool store)
 
 static void device_acts(struct world *w, struct input *in)
 {
-	struct pcif *f = pcim_function(w->pci, take(in, 1) % pcim_count(w->pci));
+	struct pcif *f = pcim_function(w->x.pci, take(in, 1) % pcim_count(w->x.pci));
 	uint8_t what = take(in, 1);
 	uint64_t iova = take(in, 4), at;
 	uint8_t buf[64] = { 0 };
@@ -317,7 +236,7 @@ static void device_acts(struct world *w, struct input *in)
 		pcif_intx_set(f, iova & 1);
 		break;
 	case 4:
-		vfio_device_request(w->v, f);
+		vfio_device_request(w->x.v, f);
 		break;
 	case 5:
 		(void)vfio_function_page(f, (iova >> 24) << VFIO_REGION_SHIFT | (iova & 0xffff),
@@ -335,12 +254,12 @@ static void step(struct world *w, struct input *in)
 	switch (take(in, 1) % 8) {
 	case 0:
 		slot = take(in, 1);
-		if (!vfio_open_container(w->v, &obj))
+		if (!vfio_open_container(w->x.v, &obj))
 			keep(w, slot, obj);
 		break;
 	case 1:
 		slot = take(in, 1);
-		if (!vfio_open_group(w->v, take(in, 1) % 8, &obj))
+		if (!vfio_open_group(w->x.v, take(in, 1) % 8, &obj))
 			keep(w, slot, obj);
 		break;
 	case 2:
@@ -365,30 +284,15 @@ static void step(struct world *w, struct input *in)
 	}
 }
 
-static int count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (d && readdir(d))
-		n++;
-	if (d)
-		closedir(d);
-	return n;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	struct world w;
-	int fds;
 
 	need(!guard_init());
-	fds = count_fds();
 	world_init(&w);
 	for (unsigned i = 0; i < 300 && in.left; i++)
 		step(&w, &in);
 	world_fini(&w);
-	need(count_fds() == fds);
 	return 0;
 }

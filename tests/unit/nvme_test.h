@@ -3,7 +3,6 @@
 #ifndef UVFIO_TESTS_NVME_TEST_H
 #define UVFIO_TESTS_NVME_TEST_H
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -12,22 +11,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "fds.h"
 #include "nvme_client.h"
 
 #define DNR NVMED_STATUS_DNR
 #define DATA (RAM_IOVA + QUEUE_AREA)
 #define UNMAPPED 0x200000000ull
-
-static inline unsigned count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static uint64_t rng_state = 1;
 

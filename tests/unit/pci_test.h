@@ -11,13 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <pthread.h>
 #include <signal.h>
 
 #include "pci/pci.h"
+#include "fds.h"
 
 struct access {
 	bool write;
@@ -227,18 +227,6 @@ static inline struct pcif *tm_machine(struct pcim **m)
 	assert_int_equal(pcim_add(*m, tm_bdf, &tm_model, NULL, &err), 0);
 	assert_int_equal(pcim_enumerate(*m), 0);
 	return pcim_find(*m, tm_bdf);
-}
-
-static inline unsigned open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 /* cmocka puts a SIGBUS handler of its own around each test; this puts the guard's back. */

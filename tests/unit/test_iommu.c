@@ -9,12 +9,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
 #include "iommu/priv.h"
+#include "fds.h"
 
 #define PAGE ((uint64_t)UVF_PAGE_SIZE)
 #define RW (IOMMU_READ | IOMMU_WRITE)
@@ -29,17 +29,6 @@ struct fixture {
 	unsigned faults, fds;
 };
 
-static unsigned count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
 static void on_fault(void *data, const struct iommu_fault *fault)
 {
 	struct fixture *f = data;
@@ -52,7 +41,7 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	f->fds = count_fds();
+	f->fds = open_fds();
 	f->buf = aligned_alloc(PAGE, BUF_PAGES * PAGE);
 	for (size_t i = 0; i < BUF_PAGES * PAGE; i++)
 		f->buf[i] = (uint8_t)(i * 7 + i / PAGE);
@@ -72,7 +61,7 @@ static int teardown(void **state)
 	iommu_port_free(f->port);
 	iommu_space_put(f->space);
 	iommu_mem_put(f->mem);
-	assert_int_equal(count_fds(), f->fds);
+	assert_int_equal(open_fds(), f->fds);
 	free(f->buf);
 	free(f);
 	return 0;

@@ -2,7 +2,6 @@
 /*
  * Machines: SPECs and machine files, good and bad; where devices go; the journal.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,30 +12,20 @@
 #include <linux/vfio.h>
 
 #include "machine/priv.h"
-
-static unsigned count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
+#include "fds.h"
 
 static int setup(void **state)
 {
 	static unsigned fds;
 
-	fds = count_fds();
+	fds = open_fds();
 	*state = &fds;
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	unsigned before = *(unsigned *)*state, after = count_fds();
+	unsigned before = *(unsigned *)*state, after = open_fds();
 
 	if (before != after)
 		print_error("%u descriptors before, %u after\n", before, after);

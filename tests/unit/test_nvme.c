@@ -9,7 +9,7 @@
 
 static void identify(void **state)
 {
-	unsigned fds = count_fds();
+	unsigned fds = open_fds();
 	struct client *cl = open_client("mem=64M,serial=TEST 1,queues=3", true);
 	struct nvmed_sqe cmd = { .opcode = NVMED_ADMIN_IDENTIFY,
 				 .prp1 = le64_make(DATA + 2048),
@@ -46,7 +46,7 @@ static void identify(void **state)
 	assert_int_equal(le32_get(list[0]), 1);
 	assert_int_equal(cl->irqs[0], 5);
 	client_free(cl);
-	assert_int_equal(count_fds(), fds);
+	assert_int_equal(open_fds(), fds);
 }
 
 /* ------------------------------------------------------------------ statuses */
@@ -605,14 +605,14 @@ static void vectors(void **state)
 
 static void expect_error(const char *options, const char *word)
 {
-	unsigned fds = count_fds();
+	unsigned fds = open_fds();
 	struct pcif_reply_error err = { 0 };
 	struct client *cl = client_new(options, false, &err);
 
 	assert_null(cl);
 	if (!strstr(err.text, word))
 		fail_msg("%s: \"%s\" lacks \"%s\"", options, err.text, word);
-	assert_int_equal(count_fds(), fds);
+	assert_int_equal(open_fds(), fds);
 }
 
 static void bad_options(void **state)

@@ -86,7 +86,7 @@ static void prp_shapes(void **state)
 
 static void io_on(const char *options, bool manual, bool by_mmap, unsigned shift, unsigned rounds)
 {
-	unsigned fds = count_fds();
+	unsigned fds = open_fds();
 	struct client *cl = open_client(options, manual);
 
 	if (by_mmap)
@@ -96,7 +96,7 @@ static void io_on(const char *options, bool manual, bool by_mmap, unsigned shift
 	random_io(cl, 1, shift, MIB(8), rounds);
 	assert_true(client_disable(cl));
 	client_free(cl);
-	assert_int_equal(count_fds(), fds);
+	assert_int_equal(open_fds(), fds);
 }
 
 static void io_memory(void **state)

@@ -246,7 +246,7 @@ static void idle_and_woken(void **state)
 static void many(void **state)
 {
 	struct client *pf = open_client("mem=1M,vfs=256,vf_mem=1M,vf_queues=1", false);
-	unsigned fds = count_fds();
+	unsigned fds = open_fds();
 
 	for (unsigned round = 0; round < 2; round++) {
 		struct client *vf;
@@ -256,7 +256,7 @@ static void many(void **state)
 		assert_int_equal(move(vf, NVMED_IO_READ, 0, DATA), NVMED_OK);
 		vf_free(vf);
 		pcim_sriov_disable(pf->f);
-		assert_int_equal(count_fds(), fds);
+		assert_int_equal(open_fds(), fds);
 	}
 	client_free(pf);
 }

@@ -8,13 +8,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <time.h>
 
 #include "device/device.h"
+#include "fds.h"
 
 #define ID 0x00
 #define SCRATCH 0x08
@@ -51,17 +51,6 @@ struct rig {
 	_Atomic unsigned edges, faults;
 	unsigned fds;
 };
-
-static unsigned open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static void on_fault(void *data, const struct iommu_fault *fault)
 {

@@ -2,7 +2,6 @@
 /*
  * The PCI part of /sys: shape, links, texts, modes, and what writes answer.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +10,7 @@
 #include <cmocka.h>
 
 #include "door/dev/view.h"
+#include "fds.h"
 
 /* ------------------------------------------------------------------ a machine of two devices */
 
@@ -66,17 +66,6 @@ struct fixture {
 	struct view *view;
 };
 
-static unsigned count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void add(struct pcim *pci, const char *at)
 {
 	struct pcif_reply_error err;
@@ -93,7 +82,7 @@ static int setup(void **state)
 {
 	static struct fixture x;
 
-	x.fds = count_fds();
+	x.fds = open_fds();
 	assert_int_equal(pcim_new(&x.pci), 0);
 	add(x.pci, "0000:65:00.0");
 	add(x.pci, "0001:67:00.0");
@@ -114,7 +103,7 @@ static int teardown(void **state)
 	bus_free(x->bus);
 	vfio_free(x->vfio);
 	pcim_free(x->pci);
-	return x->fds != count_fds();
+	return x->fds != open_fds();
 }
 
 /* ------------------------------------------------------------------ paths as in /sys */
