@@ -171,13 +171,20 @@ int bus_note_set(struct bus *bus, const struct pcif *f, enum bus_note note, uint
 
 /* ------------------------------------------------------------------ resets */
 
-/* E4: methods, as bits, in the order in which they are tried. */
+/* E4: methods, in the order in which they are tried. */
 enum { BUS_RESET_FLR, BUS_RESET_AF_FLR, BUS_RESET_PM, BUS_RESET_BUS, BUS_RESETS };
 extern const char *const bus_reset_names[BUS_RESETS];
-unsigned bus_resets_supported(struct bus *bus, struct pcif *f);
-/* Those that are to be tried: all that are supported, but for what somebody chose otherwise. */
-unsigned bus_resets(struct bus *bus, struct pcif *f);
-int bus_resets_choose(struct bus *bus, struct pcif *f, unsigned methods); /* -ENODEV */
+unsigned bus_resets_supported(struct bus *bus, struct pcif *f); /* a bit for each */
+/* Those that are to be tried: all that are supported, or what somebody chose, in that order. */
+#define BUS_RESETS_MAX 7
+struct bus_resets {
+	unsigned n;
+	uint8_t method[BUS_RESETS_MAX];
+};
+void bus_resets(struct bus *bus, struct pcif *f, struct bus_resets *resets);
+bool bus_can_reset(struct bus *bus, struct pcif *f); /* one of them would work */
+/* NULL: no choice. -ENODEV. */
+int bus_resets_choose(struct bus *bus, struct pcif *f, const struct bus_resets *resets);
 /* Its configuration is put back, message interrupts stay wired. -ENOTTY: no method; -ENODEV. */
 int bus_reset(struct bus *bus, struct pcif *f, const atomic_bool *cancel);
 /*

@@ -341,6 +341,15 @@ int bus_new_id(struct bus *b, const char *driver, const struct bus_id *id, bool 
 	return rc ? rc : attach_all(b, drv, cancel);
 }
 
+/* What is asked for without a subsystem or class is any of these. */
+static bool id_is_meant(const struct bus_id *id, const struct bus_id *asked)
+{
+	return id->vendor == asked->vendor && id->device == asked->device &&
+	       part_matches(asked->subvendor, id->subvendor) &&
+	       part_matches(asked->subdevice, id->subdevice) &&
+	       !((id->class_code ^ asked->class_code) & asked->class_mask);
+}
+
 /* Source: remove_id_store(). */
 int bus_remove_id(struct bus *b, const char *driver, const struct bus_id *id)
 {
@@ -351,7 +360,7 @@ int bus_remove_id(struct bus *b, const char *driver, const struct bus_id *id)
 		return -ENODEV;
 	pthread_mutex_lock(&b->lock);
 	for (unsigned i = 0; i < drv->n_ids; i++) {
-		if (memcmp(&drv->ids[i], id, sizeof(*id)))
+		if (!id_is_meant(&drv->ids[i], id))
 			continue;
 		drv->n_ids--;
 		memmove(&drv->ids[i], &drv->ids[i + 1], (drv->n_ids - i) * sizeof(*id));

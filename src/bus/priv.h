@@ -51,7 +51,8 @@ struct bus_dev {
 	/* Under bus.lock. */
 	unsigned refs;
 	bool gone;
-	unsigned resets_off; /* methods that a client excluded */
+	bool resets_chosen;
+	struct bus_resets resets;
 	uint32_t notes[BUS_NOTES];
 	bool vf_no_probe; /* of a PF: sriov_drivers_autoprobe is off */
 	bool uses_group;  /* counted in group->users */

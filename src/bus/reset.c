@@ -65,28 +65,49 @@ unsigned bus_resets_supported(struct bus *b, struct pcif *f)
 	return methods;
 }
 
-unsigned bus_resets(struct bus *b, struct pcif *f)
+void bus_resets(struct bus *b, struct pcif *f, struct bus_resets *resets)
 {
+	unsigned supported = bus_resets_supported(b, f);
 	struct bus_dev *dev = dev_get(b, f);
-	unsigned off;
+	bool chosen = false;
 
+	*resets = (struct bus_resets){ 0 };
 	if (!dev)
-		return 0;
+		return;
 	pthread_mutex_lock(&b->lock);
-	off = dev->resets_off;
+	if (dev->resets_chosen) {
+		*resets = dev->resets;
+		chosen = true;
+	}
 	pthread_mutex_unlock(&b->lock);
 	dev_put(b, dev);
-	return bus_resets_supported(b, f) & ~off;
+	for (unsigned i = 0; i < BUS_RESETS && !chosen; i++)
+		if (supported & BIT(i))
+			resets->method[resets->n++] = (uint8_t)i;
 }
 
-int bus_resets_choose(struct bus *b, struct pcif *f, unsigned methods)
+bool bus_can_reset(struct bus *b, struct pcif *f)
+{
+	unsigned supported = bus_resets_supported(b, f);
+	struct bus_resets resets;
+
+	bus_resets(b, f, &resets);
+	for (unsigned i = 0; i < resets.n; i++)
+		if (supported & BIT(resets.method[i]))
+			return true;
+	return false;
+}
+
+int bus_resets_choose(struct bus *b, struct pcif *f, const struct bus_resets *resets)
 {
 	struct bus_dev *dev = dev_get(b, f);
 
 	if (!dev)
 		return -ENODEV;
 	pthread_mutex_lock(&b->lock);
-	dev->resets_off = ~methods;
+	dev->resets_chosen = resets;
+	if (resets)
+		dev->resets = *resets;
 	pthread_mutex_unlock(&b->lock);
 	dev_put(b, dev);
 	return 0;
@@ -106,7 +127,7 @@ int bus_reset(struct bus *b, struct pcif *f, const atomic_bool *cancel)
 		dev_put(b, dev);
 		return rc;
 	}
-	if (bus_resets(b, f)) {
+	if (bus_can_reset(b, f)) {
 		bus_config_save(f, saved);
 		pm = pcif_find_cap(f, PCI_CAP_ID_PM);
 		if (pm)

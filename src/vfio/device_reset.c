@@ -13,7 +13,7 @@
 /* Is there a method that would work? Source: pci_try_reset_function(). */
 bool vdev_can_reset(const struct vdev *d)
 {
-	return bus_resets(d->v->bus, d->f);
+	return bus_can_reset(d->v->bus, d->f);
 }
 
 void vdev_reset(struct vdev *d)

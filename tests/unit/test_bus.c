@@ -347,10 +347,13 @@ static void resets(void **state)
 	uint64_t before = pcif_reset_count(x->full);
 	struct pcif *port = pcif_parent(x->full);
 	unsigned pm = pcif_find_cap(x->full, PCI_CAP_ID_PM);
+	struct bus_resets list;
 	uint32_t bar;
 
 	assert_int_equal(bus_resets_supported(x->bus, x->full), all);
-	assert_int_equal(bus_resets(x->bus, x->full), all);
+	assert_true(bus_can_reset(x->bus, x->full));
+	bus_resets(x->bus, x->full, &list);
+	assert_int_equal(list.n, 3);
 	/* Two on a bus: neither of them has a reset of its own. */
 	assert_int_equal(bus_resets_supported(x->bus, x->plain), 0);
 	assert_int_equal(bus_reset(x->bus, x->plain, NULL), -ENOTTY);
@@ -366,23 +369,30 @@ static void resets(void **state)
 	assert_int_equal(pcif_config_read(x->full, PCI_COMMAND, 2), PCI_COMMAND_MEMORY);
 	assert_int_equal(pcif_config_read(x->full, pm + PCI_PM_CTRL, 2) & 3, 0);
 
-	assert_int_equal(bus_resets_choose(x->bus, x->full, BIT(BUS_RESET_BUS)), 0);
-	assert_int_equal(bus_resets(x->bus, x->full), BIT(BUS_RESET_BUS));
-	assert_int_equal(bus_resets_choose(x->bus, x->full, 0), 0);
+	list = (struct bus_resets){ 2, { BUS_RESET_BUS, BUS_RESET_FLR } };
+	assert_int_equal(bus_resets_choose(x->bus, x->full, &list), 0);
+	bus_resets(x->bus, x->full, &list);
+	assert_int_equal(list.n, 2);
+	assert_int_equal(list.method[0], BUS_RESET_BUS);
+	list = (struct bus_resets){ 0 };
+	assert_int_equal(bus_resets_choose(x->bus, x->full, &list), 0);
+	assert_false(bus_can_reset(x->bus, x->full));
 	assert_int_equal(bus_reset(x->bus, x->full, NULL), -ENOTTY);
 	/* Whoever finds it again finds it as new. */
 	assert_int_equal(bus_remove(x->bus, x->full, NULL), 0);
-	assert_int_equal(bus_resets_choose(x->bus, x->full, all), -ENODEV);
+	assert_int_equal(bus_resets_choose(x->bus, x->full, NULL), -ENODEV);
 	assert_int_equal(bus_rescan(x->bus, NULL), 1);
-	assert_int_equal(bus_resets(x->bus, x->full), all);
+	bus_resets(x->bus, x->full, &list);
+	assert_int_equal(list.n, 3);
 }
 
 /* VFIO offers no reset where the host has none to try. */
 static void no_reset_for_clients(void **state)
 {
+	struct bus_resets none = { 0 };
 	struct fixture *x = *state;
 
-	assert_int_equal(bus_resets_choose(x->bus, x->full, 0), 0);
+	assert_int_equal(bus_resets_choose(x->bus, x->full, &none), 0);
 	open_device(x, FULL);
 	assert_int_equal(call_value(x, x->dev, VFIO_DEVICE_RESET, 0), -EINVAL);
 }
