@@ -7,40 +7,6 @@
 
 #include "door/dev/priv.h"
 
-/* ------------------------------------------------------------------ parts */
-
-static int init_owners(struct door_dev *d)
-{
-	unsigned i;
-
-	d->n_owners = pcim_group_count(d->pci) + 1;
-	d->owners = calloc(d->n_owners, sizeof(*d->owners));
-	if (!d->owners)
-		return -ENOMEM;
-	for (i = 0; i < d->n_owners; i++) {
-		atomic_init(&d->owners[i].uid, d->uid);
-		atomic_init(&d->owners[i].gid, d->gid);
-		atomic_init(&d->owners[i].mode, i ? 0600 : 0666);
-	}
-	return 0;
-}
-
-static int init_funcs(struct door_dev *d)
-{
-	unsigned i, n = pcim_count(d->pci);
-
-	d->funcs = calloc(n ? n : 1, sizeof(*d->funcs));
-	if (!d->funcs)
-		return -ENOMEM;
-	d->n_funcs = n;
-	for (i = 0; i < d->n_funcs; i++) {
-		d->funcs[i].f = pcim_function(d->pci, i);
-		d->funcs[i].door = d;
-		pthread_mutex_init(&d->funcs[i].lock, NULL);
-	}
-	return 0;
-}
-
 int door_dev_new(struct pcim *pci, struct vfio *vfio, unsigned client, struct door_dev **door,
 		 struct door_error *err)
 {
@@ -63,12 +29,9 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, unsigned client, struct do
 		d->lifeline_fds[i] = -1;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_mutex_init(&d->replay_lock, NULL);
+	fs_init(d);
 	notify_init(d);
 	r = view_new(pci, vfio, &d->view);
-	if (!r)
-		r = init_owners(d);
-	if (!r)
-		r = init_funcs(d);
 	if (!r)
 		r = fuse_pool_init(d);
 	if (!r)
@@ -92,12 +55,11 @@ static void close_fd(int *fd)
 
 void door_dev_free(struct door_dev *d)
 {
-	unsigned i;
-
 	if (!d)
 		return;
 	/* While threads still serve pages, everything that holds some is closed. */
 	atomic_store(&d->closing, true);
+	fs_close(d);
 	notify_stop(d);
 	handles_close_all(d);
 	memdevs_stop(d);
@@ -111,10 +73,7 @@ void door_dev_free(struct door_dev *d)
 	fuse_pool_fini(d);
 	notify_fini(d);
 	pthread_mutex_destroy(&d->replay_lock);
-	for (i = 0; i < d->n_funcs; i++)
-		pthread_mutex_destroy(&d->funcs[i].lock);
-	free(d->funcs);
-	free(d->owners);
+	fs_fini(d);
 	view_free(d->view);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

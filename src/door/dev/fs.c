@@ -17,32 +17,124 @@
 
 #define FOREVER 3600u /* seconds; for what never changes */
 
-/* What @nodeid is, or 0: mode with file type, and where the owner is kept. */
-static struct view_node *view_of(struct door_dev *d, uint64_t nodeid)
-{
-	return NODE_CLASS(nodeid) == NODE_VIEW ? view_by_ino(d->view, NODE_NUMBER(nodeid)) : NULL;
-}
-
-static struct node_owner *owner_of(struct door_dev *d, uint64_t nodeid)
-{
-	if (nodeid == NODE_CONTAINER)
-		return &d->owners[0];
-	if (NODE_CLASS(nodeid) == NODE_GROUP && NODE_NUMBER(nodeid) + 1 < d->n_owners)
-		return &d->owners[NODE_NUMBER(nodeid) + 1];
-	return NULL;
-}
-
 static const mode_t view_type_mode[] = {
 	[VIEW_DIR] = S_IFDIR,
 	[VIEW_FILE] = S_IFREG,
 	[VIEW_LINK] = S_IFLNK,
 };
 
-/* 0, or -ENOENT for a node id that does not exist (any more). */
-static int fill_attr(struct door_dev *d, uint64_t nodeid, struct fuse_attr *a)
+/* ------------------------------------------------------------------ owners */
+
+/* Of @id's record, or where one would be. With owners_lock. */
+static struct node_owner **owner_at(struct door_dev *d, uint64_t id)
 {
-	struct node_owner *owner = owner_of(d, nodeid);
-	struct view_node *node = view_of(d, nodeid);
+	struct node_owner **at;
+
+	for (at = &d->owners; *at && (*at)->id != id; at = &(*at)->next)
+		;
+	return at;
+}
+
+/* Groups that do not exist any more need no record. With owners_lock; ids are never used again, so
+ * that it does not matter when this happens. */
+static void owners_clean(struct door_dev *d)
+{
+	struct node_owner **at = &d->owners, *gone;
+	unsigned number;
+
+	while (*at) {
+		if (view_group_number(d->view, (*at)->id, &number)) {
+			at = &(*at)->next;
+			continue;
+		}
+		gone = *at;
+		*at = gone->next;
+		free(gone);
+	}
+}
+
+static bool has_owner(uint64_t nodeid)
+{
+	return nodeid == NODE_CONTAINER || NODE_CLASS(nodeid) == NODE_GROUP;
+}
+
+static void owner_get(struct door_dev *d, uint64_t nodeid, struct node_owner *owner)
+{
+	struct node_owner *o;
+
+	*owner = (struct node_owner){ .uid = d->uid, .gid = d->gid, .mode = 0600 };
+	pthread_mutex_lock(&d->owners_lock);
+	o = nodeid == NODE_CONTAINER ? &d->container_owner : *owner_at(d, NODE_NUMBER(nodeid));
+	if (o)
+		*owner = *o;
+	pthread_mutex_unlock(&d->owners_lock);
+}
+
+static void owner_change(struct node_owner *o, const struct fuse_setattr_in *in)
+{
+	if (in->valid & FATTR_MODE)
+		o->mode = in->mode & 0777;
+	if (in->valid & FATTR_UID)
+		o->uid = in->uid;
+	if (in->valid & FATTR_GID)
+		o->gid = in->gid;
+}
+
+/* What is written is kept while the group exists, whether it has a file at the moment or not. */
+static int owner_set(struct door_dev *d, uint64_t nodeid, const struct fuse_setattr_in *in)
+{
+	struct node_owner **at, *fresh = NULL;
+
+	if (nodeid != NODE_CONTAINER) {
+		fresh = malloc(sizeof(*fresh));
+		if (!fresh)
+			return -ENOMEM;
+		owner_get(d, nodeid, fresh);
+		fresh->id = NODE_NUMBER(nodeid);
+		fresh->next = NULL;
+	}
+	pthread_mutex_lock(&d->owners_lock);
+	at = nodeid == NODE_CONTAINER ? NULL : owner_at(d, NODE_NUMBER(nodeid));
+	if (at && !*at) {
+		*at = fresh;
+		fresh = NULL;
+	}
+	owner_change(at ? *at : &d->container_owner, in);
+	owners_clean(d);
+	pthread_mutex_unlock(&d->owners_lock);
+	free(fresh);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ attributes */
+
+/* The number of the group whose file @nodeid is. -ENOENT: the group or its file is gone. */
+int fs_group_open(struct door_dev *d, uint64_t nodeid, unsigned *group)
+{
+	return view_group_number(d->view, NODE_NUMBER(nodeid), group) &&
+			       vfio_group_present(d->vfio, *group)
+		       ? 0
+		       : -ENOENT;
+}
+
+static void attr_of_view(const struct view_stat *st, struct fuse_attr *a)
+{
+	a->mode = view_type_mode[st->type] | (st->mode & 07777);
+	a->size = st->size;
+	if (st->type == VIEW_DIR)
+		a->nlink = 2;
+}
+
+/*
+ * 0, -ENOENT for a node id that does not exist (any more), -ENOMEM. *@keep: the kernel may keep
+ * what it is told; what is live is asked for every time.
+ */
+static int fill_attr(struct door_dev *d, uint64_t nodeid, struct fuse_attr *a, bool *keep)
+{
+	struct node_owner owner;
+	struct view_stat st;
+	unsigned group;
+	int r = 0;
 
 	memset(a, 0, sizeof(*a));
 	a->ino = nodeid;
@@ -50,39 +142,31 @@ static int fill_attr(struct door_dev *d, uint64_t nodeid, struct fuse_attr *a)
 	a->blksize = UVF_PAGE_SIZE;
 	a->uid = d->uid;
 	a->gid = d->gid;
-	if (node) {
-		a->mode = view_type_mode[node->type] | (node->mode & 07777);
-		a->size = node->type == VIEW_FILE ? node->size : 0;
-		if (node->type == VIEW_LINK) {
-			a->mode = S_IFLNK | 0777;
-			a->size = strlen(node->target);
-		}
-		if (node->type == VIEW_DIR)
-			a->nlink = 2;
-	} else if (owner) {
-		a->mode = S_IFREG | atomic_load(&owner->mode);
-		a->uid = atomic_load(&owner->uid);
-		a->gid = atomic_load(&owner->gid);
+	*keep = false;
+	if (NODE_CLASS(nodeid) == NODE_VIEW) {
+		r = view_stat(d->view, NODE_NUMBER(nodeid), &st);
+		if (!r)
+			attr_of_view(&st, a);
+		*keep = !r && st.type != VIEW_FILE;
+	} else if (has_owner(nodeid)) {
+		if (nodeid != NODE_CONTAINER)
+			r = fs_group_open(d, nodeid, &group);
+		owner_get(d, nodeid, &owner);
+		a->mode = S_IFREG | owner.mode;
+		a->uid = owner.uid;
+		a->gid = owner.gid;
 	} else if (nodeid == NODE_ROOT || nodeid == NODE_VFIO_DIR || nodeid == NODE_DEV_DIR) {
 		a->mode = S_IFDIR | 0755;
 		a->nlink = 2;
+		*keep = true;
 	} else if (NODE_CLASS(nodeid) == NODE_SESSION) {
 		a->mode = S_IFREG | 0600;
 		a->size = DEVICE_FILE_SIZE;
+		*keep = true;
 	} else {
-		return -ENOENT;
+		r = -ENOENT;
 	}
-	return 0;
-}
-
-/* How long the kernel may believe attributes and names: what is live is asked for every time. */
-static uint32_t valid_s(struct door_dev *d, uint64_t nodeid)
-{
-	struct view_node *node = view_of(d, nodeid);
-
-	if (node)
-		return node->type == VIEW_FILE ? 0 : FOREVER;
-	return NODE_CLASS(nodeid) == NODE_SESSION || nodeid <= NODE_DEV_DIR ? FOREVER : 0;
+	return r;
 }
 
 /* "7" but not "07" or "+7". */
@@ -102,72 +186,80 @@ static bool group_number(const char *name, uint32_t *number)
 	return !strcmp(text, name);
 }
 
-static uint64_t lookup(struct fuse_req *r, const char *name)
+/* 0, or -ENOENT; of what is not in the view. */
+static int lookup(struct fuse_req *r, const char *name, uint64_t *nodeid)
 {
 	struct door_dev *d = r->door;
-	struct view_node *node = view_of(d, r->h->nodeid);
 	struct pending *p;
+	uint64_t id;
 	uint32_t n;
 
-	if (node) {
-		for (node = node->child; node; node = node->next)
-			if (!strcmp(node->name, name))
-				return NODE_ID(NODE_VIEW, node->ino);
-		return 0;
-	}
+	*nodeid = 0;
 	switch (r->h->nodeid) {
 	case NODE_ROOT:
 		if (!strcmp(name, "vfio"))
-			return NODE_VFIO_DIR;
-		if (!strcmp(name, "sys"))
-			return NODE_ID(NODE_VIEW, view_root(d->view)->ino);
-		if (!strcmp(name, ".dev") && client_is_self((pid_t)r->h->pid))
-			return NODE_DEV_DIR;
-		return 0;
+			*nodeid = NODE_VFIO_DIR;
+		else if (!strcmp(name, "sys"))
+			*nodeid = NODE_ID(NODE_VIEW, view_root_ino(d->view));
+		else if (!strcmp(name, ".dev") && client_is_self((pid_t)r->h->pid))
+			*nodeid = NODE_DEV_DIR;
+		break;
 	case NODE_VFIO_DIR:
 		if (!strcmp(name, "vfio"))
-			return NODE_CONTAINER;
-		if (group_number(name, &n) && n + 1 < d->n_owners && vfio_group_present(d->vfio, n))
-			return NODE_ID(NODE_GROUP, n);
-		return 0;
+			*nodeid = NODE_CONTAINER;
+		else if (group_number(name, &n) && view_group_id(d->view, n, &id))
+			*nodeid = NODE_ID(NODE_GROUP, id);
+		break;
 	case NODE_DEV_DIR:
 		p = pending_find(d, (pid_t)r->h->pid);
-		return p ? p->session->nodeid : 0;
-	default:
-		return 0;
+		if (p)
+			*nodeid = p->session->nodeid;
+		break;
 	}
+	return *nodeid ? 0 : -ENOENT;
 }
 
 void fs_lookup(struct fuse_req *r)
 {
-	const char *name = r->arg;
 	struct fuse_entry_out out = { 0 };
+	const char *name = r->arg;
+	struct view_stat st = { 0 };
+	bool keep = false;
+	int err;
 
 	if (!memchr(name, 0, r->arg_size)) {
 		fuse_reply(r, -EINVAL);
 		return;
 	}
-	out.nodeid = lookup(r, name);
-	if (!out.nodeid || fill_attr(r->door, out.nodeid, &out.attr)) {
-		fuse_reply(r, -ENOENT);
+	if (NODE_CLASS(r->h->nodeid) == NODE_VIEW) {
+		err = view_lookup(r->door->view, NODE_NUMBER(r->h->nodeid), name, &st);
+		out.nodeid = NODE_ID(NODE_VIEW, st.ino);
+	} else {
+		err = lookup(r, name, &out.nodeid);
+	}
+	if (!err)
+		err = fill_attr(r->door, out.nodeid, &out.attr, &keep);
+	if (err) {
+		fuse_reply(r, err); /* no name is remembered as missing: it may come */
 		return;
 	}
-	out.attr_valid = valid_s(r->door, out.nodeid);
+	out.attr_valid = keep ? FOREVER : 0;
 	/* Names in .dev mean another session each time, and .dev itself is not everybody's. */
-	out.entry_valid = NODE_CLASS(out.nodeid) == NODE_VIEW ? FOREVER : 0;
+	out.entry_valid = st.fixed ? FOREVER : 0;
 	fuse_reply_data(r, &out, sizeof(out));
 }
 
 static void reply_attr(struct fuse_req *r)
 {
 	struct fuse_attr_out out = { 0 };
-	int err = fill_attr(r->door, r->h->nodeid, &out.attr);
+	bool keep;
+	int err = fill_attr(r->door, r->h->nodeid, &out.attr, &keep);
 
 	if (err) {
 		fuse_reply(r, err);
 		return;
 	}
-	out.attr_valid = valid_s(r->door, r->h->nodeid);
+	out.attr_valid = keep ? FOREVER : 0;
 	fuse_reply_data(r, &out, sizeof(out));
 }
 
@@ -181,34 +273,30 @@ void fs_getattr(struct fuse_req *r)
 void fs_setattr(struct fuse_req *r)
 {
 	const struct fuse_setattr_in *in = r->arg;
-	struct node_owner *owner = owner_of(r->door, r->h->nodeid);
 	uint32_t who = FATTR_MODE | FATTR_UID | FATTR_GID;
+	int err = 0;
 
-	if (in->valid & who && !owner) {
-		fuse_reply(r, -EPERM);
-		return;
-	}
-	if (in->valid & FATTR_SIZE && NODE_CLASS(r->h->nodeid) == NODE_SESSION) {
-		fuse_reply(r, -EINVAL);
-		return;
-	}
-	if (in->valid & FATTR_MODE)
-		atomic_store(&owner->mode, in->mode & 0777);
-	if (in->valid & FATTR_UID)
-		atomic_store(&owner->uid, in->uid);
-	if (in->valid & FATTR_GID)
-		atomic_store(&owner->gid, in->gid);
-	reply_attr(r);
+	if (in->valid & who)
+		err = has_owner(r->h->nodeid) ? owner_set(r->door, r->h->nodeid, in) : -EPERM;
+	else if (in->valid & FATTR_SIZE && NODE_CLASS(r->h->nodeid) == NODE_SESSION)
+		err = -EINVAL;
+	if (err)
+		fuse_reply(r, err);
+	else
+		reply_attr(r);
 }
 
 void fs_readlink(struct fuse_req *r)
 {
-	struct view_node *node = view_of(r->door, r->h->nodeid);
+	AUTO_FREE char *target = NULL;
+	int err = -EINVAL;
 
-	if (!node || node->type != VIEW_LINK)
-		fuse_reply(r, -EINVAL);
+	if (NODE_CLASS(r->h->nodeid) == NODE_VIEW)
+		err = view_readlink(r->door->view, NODE_NUMBER(r->h->nodeid), &target);
+	if (err)
+		fuse_reply(r, err);
 	else
-		fuse_reply_data(r, node->target, MIN(strlen(node->target), UVF_PAGE_SIZE - 1));
+		fuse_reply_data(r, target, MIN(strlen(target), UVF_PAGE_SIZE - 1));
 }
 
 void fs_statfs(struct fuse_req *r)
@@ -221,21 +309,29 @@ void fs_statfs(struct fuse_req *r)
 
 /* ------------------------------------------------------------------ directories */
 
+/*
+ * Each entry has a place that it keeps while others come and go, so that who reads on finds what
+ * there is behind what was read.
+ */
 struct listing {
 	struct fuse_req *r;
-	uint64_t skip;	/* entries that the kernel has already */
-	uint64_t index; /* of the next entry */
+	uint64_t after; /* place of the last entry that the kernel has */
 	size_t used, max;
 	bool full;
 };
 
-static void list_add(struct listing *l, const char *name, uint64_t nodeid, unsigned type)
+#define PLACE_SELF 1u
+#define PLACE_PARENT 2u
+#define PLACE_FIRST 3u
+
+static void list_add(struct listing *l, const char *name, uint64_t nodeid, unsigned type,
+		     uint64_t place)
 {
 	struct fuse_dirent *e;
 	size_t len = strlen(name);
 	size_t need = FUSE_REC_ALIGN(FUSE_NAME_OFFSET + len);
 
-	if (l->full || l->index++ < l->skip)
+	if (l->full || place <= l->after)
 		return;
 	if (need > l->max - l->used) {
 		l->full = true;
@@ -244,7 +340,7 @@ static void list_add(struct listing *l, const char *name, uint64_t nodeid, unsig
 	e = (struct fuse_dirent *)((uint8_t *)fuse_out(l->r) + l->used);
 	memset(e, 0, need);
 	e->ino = nodeid;
-	e->off = l->index;
+	e->off = place;
 	e->namelen = (uint32_t)len;
 	e->type = type;
 	memcpy(e->name, name, len);
@@ -254,43 +350,58 @@ static void list_add(struct listing *l, const char *name, uint64_t nodeid, unsig
 static void list_vfio(struct listing *l)
 {
 	struct door_dev *d = l->r->door;
+	unsigned g = 0;
 	char name[16];
-	uint32_t g;
+	uint64_t id;
 
-	list_add(l, "vfio", NODE_CONTAINER, DT_REG);
-	for (g = 0; g + 1 < d->n_owners; g++) {
-		if (!vfio_group_present(d->vfio, g))
+	list_add(l, "vfio", NODE_CONTAINER, DT_REG, PLACE_FIRST);
+	for (; !l->full && vfio_group_next(d->vfio, g, &g); g++) {
+		if (!view_group_id(d->view, g, &id))
 			continue;
 		snprintf(name, sizeof(name), "%u", g);
-		list_add(l, name, NODE_ID(NODE_GROUP, g), DT_REG);
+		list_add(l, name, NODE_ID(NODE_GROUP, id), DT_REG, PLACE_FIRST + 1 + g);
 	}
 }
 
-void fs_readdir(struct fuse_req *r)
+static bool list_view(void *data, const char *name, uint64_t ino, enum view_type type)
 {
 	static const unsigned types[] = {
 		[VIEW_DIR] = DT_DIR, [VIEW_FILE] = DT_REG, [VIEW_LINK] = DT_LNK
 	};
+	struct listing *l = data;
+
+	list_add(l, name, NODE_ID(NODE_VIEW, ino), types[type], PLACE_FIRST + ino);
+	return !l->full;
+}
+
+void fs_readdir(struct fuse_req *r)
+{
 	const struct fuse_read_in *in = r->arg;
-	struct view_node *node = view_of(r->door, r->h->nodeid);
+	uint64_t dir = r->h->nodeid;
 	struct listing l = {
 		.r = r,
-		.skip = in->offset,
+		.after = in->offset,
 		.max = MIN(in->size, FUSE_MAX_DATA),
 	};
+	int err = 0;
 
-	list_add(&l, ".", r->h->nodeid, DT_DIR);
-	list_add(&l, "..", r->h->nodeid, DT_DIR);
-	if (node) {
-		for (node = node->child; node; node = node->next)
-			list_add(&l, node->name, NODE_ID(NODE_VIEW, node->ino), types[node->type]);
-	} else if (r->h->nodeid == NODE_ROOT) {
-		list_add(&l, "vfio", NODE_VFIO_DIR, DT_DIR);
-		list_add(&l, "sys", NODE_ID(NODE_VIEW, view_root(r->door->view)->ino), DT_DIR);
-	} else if (r->h->nodeid == NODE_VFIO_DIR) {
+	list_add(&l, ".", dir, DT_DIR, PLACE_SELF);
+	list_add(&l, "..", dir, DT_DIR, PLACE_PARENT);
+	if (NODE_CLASS(dir) == NODE_VIEW) {
+		err = view_list(r->door->view, NODE_NUMBER(dir),
+				in->offset > PLACE_FIRST ? in->offset - PLACE_FIRST : 0, list_view,
+				&l);
+	} else if (dir == NODE_ROOT) {
+		list_add(&l, "vfio", NODE_VFIO_DIR, DT_DIR, PLACE_FIRST);
+		list_add(&l, "sys", NODE_ID(NODE_VIEW, view_root_ino(r->door->view)), DT_DIR,
+			 PLACE_FIRST + 1);
+	} else if (dir == NODE_VFIO_DIR) {
 		list_vfio(&l);
 	}
-	fuse_reply_out(r, l.used);
+	if (err)
+		fuse_reply(r, err);
+	else
+		fuse_reply_out(r, l.used);
 }
 
 /* ------------------------------------------------------------------ files of the view */
@@ -328,7 +439,9 @@ void fs_view_read(struct fuse_req *r, struct handle *h, const struct fuse_read_i
 	size_t got = 0;
 	ssize_t n = -EIO; /* what sysfs says of a file that has no show() */
 
-	if (node->pread) {
+	if (view_gone(node)) {
+		n = -ENODEV;
+	} else if (node->pread) {
 		n = node->pread(node, fuse_out(r), size, in->offset);
 	} else if (node->read) {
 		n = text_read(h, fuse_out(r), size, in->offset, &got);
@@ -341,18 +454,104 @@ void fs_view_read(struct fuse_req *r, struct handle *h, const struct fuse_read_i
 		fuse_reply_out(r, MIN((size_t)n, size));
 }
 
+/* ------------------------------------------------------------------ writes that wait */
+
+/*
+ * Unbinding a function waits for its user, and others wait for that. A thread that is killed while
+ * it waits for our answer cannot go before it has it, so signals (FUSE_INTERRUPT) end such a wait,
+ * and so does the end of the door. What is known early of a request, that its thread got a signal,
+ * may arrive here before the request itself does.
+ */
+static int act_begin(struct door_dev *d, struct act *a, uint64_t unique)
+{
+	int r = 0;
+
+	a->unique = unique;
+	pthread_mutex_lock(&d->acts_lock);
+	atomic_init(&a->cancel, atomic_load(&d->closing));
+	for (unsigned i = 0; i < ACTS_EARLY; i++)
+		if (d->early[i] == unique)
+			atomic_store(&a->cancel, true);
+	if (d->n_acts >= ACTS_MAX) {
+		r = -EAGAIN;
+	} else {
+		d->n_acts++;
+		a->next = d->acts;
+		d->acts = a;
+	}
+	pthread_mutex_unlock(&d->acts_lock);
+	return r;
+}
+
+static void act_end(struct door_dev *d, struct act *a)
+{
+	struct act **at;
+
+	pthread_mutex_lock(&d->acts_lock);
+	for (at = &d->acts; *at != a; at = &(*at)->next)
+		;
+	*at = a->next;
+	d->n_acts--;
+	pthread_mutex_unlock(&d->acts_lock);
+}
+
+/* Has no answer of its own. */
+void fs_interrupt(struct fuse_req *r)
+{
+	const struct fuse_interrupt_in *in = r->arg;
+	struct door_dev *d = r->door;
+	struct act *a;
+
+	pthread_mutex_lock(&d->acts_lock);
+	for (a = d->acts; a && a->unique != in->unique; a = a->next)
+		;
+	if (a)
+		atomic_store(&a->cancel, true);
+	else
+		d->early[d->next_early++ % ACTS_EARLY] = in->unique;
+	pthread_mutex_unlock(&d->acts_lock);
+}
+
+/* d->closing is set: whoever begins from now on finds it. */
+void fs_close(struct door_dev *d)
+{
+	pthread_mutex_lock(&d->acts_lock);
+	for (struct act *a = d->acts; a; a = a->next)
+		atomic_store(&a->cancel, true);
+	pthread_mutex_unlock(&d->acts_lock);
+}
+
+static int run_act(struct fuse_req *r, struct view_node *node, const char *text, size_t size)
+{
+	struct act a;
+	int err = act_begin(r->door, &a, r->h->unique);
+
+	if (err)
+		return err;
+	err = node->act(node, text, size, &a.cancel);
+	act_end(r->door, &a);
+	return err;
+}
+
 void fs_view_write(struct fuse_req *r, struct handle *h, const struct fuse_write_in *in)
 {
 	struct view_node *node = h->node;
 	struct fuse_write_out out = { 0 };
+	const char *text = (const char *)(in + 1);
+	/* Linux takes a page of a text, and says so. */
+	size_t size = MIN(in->size, UVF_PAGE_SIZE);
 	ssize_t n = -EIO;
+	int err;
 
-	if (node->pwrite) {
+	/* A reset waits for the model, other things for other clients. */
+	fuse_step_aside(r->door);
+	if (view_gone(node)) {
+		n = -ENODEV;
+	} else if (node->pwrite) {
 		n = node->pwrite(node, in + 1, in->size, in->offset);
-	} else if (node->write) {
-		n = node->write(node, (const char *)(in + 1), in->size);
-		if (!n)
-			n = (ssize_t)in->size;
+	} else if (node->write || node->act) {
+		err = node->act ? run_act(r, node, text, size) : node->write(node, text, size);
+		n = err ? err : (ssize_t)size;
 	}
 	if (n < 0) {
 		fuse_reply(r, (int)n);
@@ -360,4 +559,25 @@ void fs_view_write(struct fuse_req *r, struct handle *h, const struct fuse_write
 	}
 	out.size = (uint32_t)n;
 	fuse_reply_data(r, &out, sizeof(out));
+}
+
+/* ------------------------------------------------------------------ life */
+
+void fs_init(struct door_dev *d)
+{
+	pthread_mutex_init(&d->owners_lock, NULL);
+	pthread_mutex_init(&d->acts_lock, NULL);
+	d->container_owner = (struct node_owner){ .uid = d->uid, .gid = d->gid, .mode = 0666 };
+}
+
+void fs_fini(struct door_dev *d)
+{
+	while (d->owners) {
+		struct node_owner *o = d->owners;
+
+		d->owners = o->next;
+		free(o);
+	}
+	pthread_mutex_destroy(&d->owners_lock);
+	pthread_mutex_destroy(&d->acts_lock);
 }

@@ -44,8 +44,7 @@ int fuse_reply_data(struct fuse_req *r, const void *data, size_t size)
 
 static void op_nothing(struct fuse_req *r)
 {
-	/* FORGET and INTERRUPT have no answer: node ids are never reused, and no request of ours
-	 * waits for anything that an interrupt could end. */
+	/* FORGET has no answer: node ids are never reused. */
 }
 
 static void op_ok(struct fuse_req *r)
@@ -68,7 +67,7 @@ static const struct fuse_op {
 	[FUSE_LOOKUP] = { fs_lookup, 1 },
 	[FUSE_FORGET] = { op_nothing, 0 },
 	[FUSE_BATCH_FORGET] = { op_nothing, 0 },
-	[FUSE_INTERRUPT] = { op_nothing, 0 },
+	[FUSE_INTERRUPT] = { fs_interrupt, sizeof(struct fuse_interrupt_in) },
 	[FUSE_GETATTR] = { fs_getattr, sizeof(struct fuse_getattr_in) },
 	[FUSE_SETATTR] = { fs_setattr, sizeof(struct fuse_setattr_in) },
 	[FUSE_READLINK] = { fs_readlink, 0 },

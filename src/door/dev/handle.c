@@ -161,6 +161,7 @@ static void destroy(struct door_dev *d, struct handle *h)
 	}
 	if (h->obj)
 		vfio_obj_put(h->obj);
+	view_put(h->node);
 	if (h->kind == HANDLE_VFIO)
 		files_closed();
 	free(h->text);

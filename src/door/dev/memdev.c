@@ -215,6 +215,7 @@ static void memdev_free(struct memdev *m)
 		close(m->fd);
 	if (m->obj)
 		put_obj(m->obj);
+	door_func_put(m->func);
 	free(m);
 }
 
@@ -226,7 +227,7 @@ static int memdev_new(struct door_func *func, struct vfio_obj *obj)
 
 	if (!m)
 		return -ENOMEM;
-	m->func = func;
+	m->func = door_func_ref(func);
 	r = make_memfd(m);
 	if (!r)
 		r = images_move(m);
@@ -273,7 +274,8 @@ void memdevs_closing(bool done)
 		files_closing(true);
 }
 
-/* @m had no reference left; but it may have been opened again, and ended by somebody else. */
+/* A session of @func had no reference left; but it may have been opened again, and ended by
+ * somebody else. Consumes a reference on @func. */
 static void end_if_over(struct door_func *func)
 {
 	struct door_dev *d = func->door;
@@ -290,6 +292,7 @@ static void end_if_over(struct door_func *func)
 	pthread_mutex_unlock(&func->lock);
 	if (over)
 		memdevs_closing(true);
+	door_func_put(func);
 	/* The last touch of the door. */
 	pthread_mutex_lock(&mem.lock);
 	busy(d, over ? -2 : -1);
@@ -304,8 +307,10 @@ void memdev_put(struct memdev *m)
 
 	pthread_mutex_lock(&mem.lock);
 	last = !--m->refs;
-	if (last)
+	if (last) {
 		busy(func->door, 1);
+		door_func_ref(func);
+	}
 	pthread_mutex_unlock(&mem.lock);
 	if (last)
 		end_if_over(func);
@@ -423,9 +428,9 @@ static int open_locked(struct door_func *func, struct vfio_obj **obj, int *fd)
  */
 int memdev_open(struct door_dev *d, struct vfio_obj *obj, int *fd)
 {
-	struct door_func *func = door_func_of(d, vfio_device_function(obj));
+	struct door_func *func = door_func_get(d, vfio_device_function(obj));
 	struct memdev *over = NULL;
-	int r = -ENODEV;
+	int r = -ENOMEM;
 
 	files_opened();
 	if (func) {
@@ -437,6 +442,8 @@ int memdev_open(struct door_dev *d, struct vfio_obj *obj, int *fd)
 	}
 	if (over)
 		memdev_put(over);
+	if (func)
+		door_func_put(func);
 	if (r && obj)
 		put_obj(obj);
 	if (!r)
@@ -601,15 +608,30 @@ int memdevs_start(struct door_dev *d, struct door_error *err)
 	return r;
 }
 
+/* A function that was not stopped yet; a reference, or NULL. */
+static struct door_func *stop_next(struct door_dev *d)
+{
+	struct door_func *func;
+
+	pthread_mutex_lock(&d->lock);
+	for (func = d->funcs; func && func->stopped; func = func->next)
+		;
+	if (func) {
+		func->stopped = true;
+		door_func_ref(func);
+	}
+	pthread_mutex_unlock(&d->lock);
+	return func;
+}
+
 /* When no request is at work any more: what clients have open is closed as if they had. */
 void memdevs_stop(struct door_dev *d)
 {
-	unsigned i;
+	struct door_func *func;
 
 	if (!d->mem_started)
 		return;
-	for (i = 0; i < d->n_funcs; i++) {
-		struct door_func *func = &d->funcs[i];
+	while ((func = stop_next(d))) {
 		struct memdev *over = NULL;
 
 		pthread_mutex_lock(&func->lock);
@@ -621,6 +643,7 @@ void memdevs_stop(struct door_dev *d)
 		pthread_mutex_unlock(&func->lock);
 		if (over)
 			memdev_put(over);
+		door_func_put(func);
 	}
 	pthread_mutex_lock(&mem.lock);
 	while (d->mem_busy)

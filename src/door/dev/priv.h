@@ -4,8 +4,11 @@
  *
  * Locks, outermost first; none is held while a client is waited for:
  *   door_func.lock   set-up and end of a device session (may wait for our own FUSE threads)
+ *   door_dev.owners_lock   whose the files of /dev/vfio are
+ *   view.lock        the tree of /sys
  *   door_dev.lock    the lists: free handles, pending opens, counters
  *   door_dev.notify.lock   who answers notifications; innermost, short
+ *   door_dev.acts_lock     writes to /sys that may wait; nothing is allocated under it
  *   door_dev.pool_lock   what the FUSE threads share; nothing is allocated under it
  * The page path (page fills and write-back of device files) takes neither, allocates nothing and
  * touches no memory that could be cold: it is what every other thread may be waiting for.
@@ -22,16 +25,20 @@
 
 /* ------------------------------------------------------------------ inode numbers */
 
-/* A node id is class << 32 | number; the root is 1 as FUSE has it. */
+/*
+ * A node id is class << 56 | number; the root is 1 as FUSE has it. None is ever used again for
+ * something else.
+ */
 enum {
 	NODE_FIXED = 0,
-	NODE_GROUP = 1,	  /* number of the isolation group */
+	NODE_GROUP = 1,	  /* id of the isolation group, see view_group_id() */
 	NODE_VIEW = 2,	  /* ino of the view node */
 	NODE_SESSION = 3, /* number of the device session */
 };
-#define NODE_ID(class, number) ((uint64_t)(class) << 32 | (uint32_t)(number))
-#define NODE_CLASS(id) ((uint32_t)((id) >> 32))
-#define NODE_NUMBER(id) ((uint32_t)(id))
+#define NODE_SHIFT 56
+#define NODE_ID(class, number) ((uint64_t)(class) << NODE_SHIFT | (uint64_t)(number))
+#define NODE_CLASS(id) ((uint32_t)((id) >> NODE_SHIFT))
+#define NODE_NUMBER(id) ((id) & (BIT64(NODE_SHIFT) - 1))
 
 #define NODE_ROOT FUSE_ROOT_ID
 #define NODE_VFIO_DIR NODE_ID(NODE_FIXED, 2)
@@ -57,7 +64,7 @@ struct handle {
 	enum handle_kind kind;
 	struct vfio_obj *obj;	 /* HANDLE_VFIO */
 	struct session *session; /* HANDLE_OWN, and devices */
-	struct view_node *node;	 /* HANDLE_VIEW */
+	struct view_node *node;	 /* HANDLE_VIEW; a reference */
 	pthread_mutex_t text_lock;
 	char *text; /* what the last read from offset 0 saw */
 	size_t text_size;
@@ -88,7 +95,7 @@ bool handles_wait_released(uint64_t seen, uint64_t start_ns);
 
 /* From the first open of a function's device file to its last close. */
 struct session {
-	struct door_func *func;
+	struct door_func *func; /* a reference */
 	uint64_t nodeid;
 	_Atomic uint32_t refs;	    /* handles, and one while it is func->session */
 	unsigned clients;	    /* device files of clients; under func->lock */
@@ -97,15 +104,22 @@ struct session {
 
 struct memdev;
 
+/* A function whose device file somebody of this door opens or has open. */
 struct door_func {
-	struct pcif *f;
+	struct door_func *next; /* under door_dev.lock */
+	_Atomic unsigned refs;	/* sessions, and threads that open or close one */
+	bool stopped;		/* memdevs_stop() has seen it; under door_dev.lock */
+	struct pcif *f;		/* a reference */
 	struct door_dev *door;
 	pthread_mutex_t lock;
 	struct session *session; /* under lock */
 	struct memdev *mem;	 /* the same where device files are memfds; under lock */
 };
 
-struct door_func *door_func_of(struct door_dev *d, struct pcif *f);
+struct door_func *door_func_get(struct door_dev *d, struct pcif *f); /* NULL: no memory */
+struct door_func *door_func_ref(struct door_func *func);
+/* Not with its lock, but where there is another reference. */
+void door_func_put(struct door_func *func);
 
 /* An open() of one of our own threads that is under way; found by thread id. */
 struct pending {
@@ -150,8 +164,8 @@ struct memdev {
 	bool dirty;	     /* some file was closed, and it is not known which */
 	uint32_t round;	     /* when it was looked at */
 
-	struct door_func *func;
-	int fd, wd; /* of the memfd */
+	struct door_func *func; /* a reference */
+	int fd, wd;		/* of the memfd */
 	uint32_t major, minor;
 	uint64_t ino;
 	struct vfio_obj *obj;	    /* what requests are made to: the first file's, until the end */
@@ -243,8 +257,13 @@ void fs_setattr(struct fuse_req *r);
 void fs_readlink(struct fuse_req *r);
 void fs_readdir(struct fuse_req *r);
 void fs_statfs(struct fuse_req *r);
+int fs_group_open(struct door_dev *d, uint64_t nodeid, unsigned *group);
 void fs_view_read(struct fuse_req *r, struct handle *h, const struct fuse_read_in *in);
 void fs_view_write(struct fuse_req *r, struct handle *h, const struct fuse_write_in *in);
+void fs_interrupt(struct fuse_req *r);
+void fs_init(struct door_dev *d);
+void fs_close(struct door_dev *d);
+void fs_fini(struct door_dev *d);
 void file_open(struct fuse_req *r);
 void file_read(struct fuse_req *r);
 void file_write(struct fuse_req *r);
@@ -411,6 +430,22 @@ int watcher_start(const int *lines, int dir, int *pidfd);
 
 /* ------------------------------------------------------------------ the door */
 
+/* Whose a file in /dev/vfio is. Groups have one once somebody has changed it. */
+struct node_owner {
+	struct node_owner *next;
+	uint64_t id; /* of the group */
+	uint32_t uid, gid, mode;
+};
+
+/* A write to the view that may wait for others. */
+struct act {
+	struct act *next;
+	uint64_t unique; /* the request's */
+	atomic_bool cancel;
+};
+#define ACTS_MAX 64u   /* so that they never are all FUSE threads */
+#define ACTS_EARLY 16u /* interrupts that came before what they are about */
+
 struct door_dev {
 	struct pcim *pci;
 	struct vfio *vfio;
@@ -444,7 +479,6 @@ struct door_dev {
 
 	/* sessions */
 	struct door_func *funcs;
-	unsigned n_funcs;
 	uint32_t next_session;
 	struct pending *pending;
 
@@ -475,11 +509,15 @@ struct door_dev {
 	struct replay replays[REPLAYS]; /* under it */
 	unsigned next_replay;
 
-	/* owner and mode of what is in /dev/vfio, index 0 the container, else group + 1 */
-	struct node_owner {
-		_Atomic uint32_t uid, gid, mode;
-	} * owners;
-	unsigned n_owners;
+	/* owner and mode of what is in /dev/vfio; see fs.c */
+	pthread_mutex_t owners_lock;
+	struct node_owner container_owner, *owners;
+
+	/* writes to the view that may wait for others; see fs.c */
+	pthread_mutex_t acts_lock;
+	struct act *acts;
+	unsigned n_acts, next_early;
+	uint64_t early[ACTS_EARLY];
 };
 
 #endif

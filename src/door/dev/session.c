@@ -65,11 +65,70 @@ static int open_file(struct session *s, struct vfio_obj *obj, bool *taken)
 	return fd;
 }
 
+/* ------------------------------------------------------------------ functions */
+
+/* That of @f, new if there is none. */
+struct door_func *door_func_get(struct door_dev *d, struct pcif *f)
+{
+	struct door_func *func, *fresh = calloc(1, sizeof(*fresh));
+
+	pthread_mutex_lock(&d->lock);
+	for (func = d->funcs; func && func->f != f; func = func->next)
+		;
+	if (!func && fresh) {
+		func = fresh;
+		fresh = NULL;
+		func->f = pcif_get(f);
+		func->door = d;
+		pthread_mutex_init(&func->lock, NULL);
+		func->next = d->funcs;
+		d->funcs = func;
+	}
+	if (func)
+		door_func_ref(func);
+	pthread_mutex_unlock(&d->lock);
+	free(fresh);
+	return func;
+}
+
+struct door_func *door_func_ref(struct door_func *func)
+{
+	atomic_fetch_add(&func->refs, 1);
+	return func;
+}
+
+void door_func_put(struct door_func *func)
+{
+	struct door_dev *d = func->door;
+	struct door_func **at;
+	bool last;
+
+	pthread_mutex_lock(&d->lock);
+	last = atomic_fetch_sub(&func->refs, 1) == 1;
+	if (last) {
+		for (at = &d->funcs; *at != func; at = &(*at)->next)
+			;
+		*at = func->next;
+	}
+	pthread_mutex_unlock(&d->lock);
+	if (!last)
+		return;
+	pthread_mutex_destroy(&func->lock);
+	/* Which may end the function, where it has left the machine. */
+	pcif_put(func->f);
+	free(func);
+}
+
+/* Not with its function's lock, but where there is another reference on that. */
 void session_put(struct session *s)
 {
-	if (atomic_fetch_sub(&s->refs, 1) == 1)
-		free(s);
+	if (atomic_fetch_sub(&s->refs, 1) != 1)
+		return;
+	door_func_put(s->func);
+	free(s);
 }
+
+/* ------------------------------------------------------------------ sessions */
 
 static void unmap_images(struct session *s)
 {
@@ -165,7 +224,7 @@ static int session_begin(struct door_func *func)
 
 	if (!s)
 		return -ENOMEM;
-	s->func = func;
+	s->func = door_func_ref(func);
 	atomic_init(&s->refs, 1);
 	pthread_mutex_lock(&d->lock);
 	s->nodeid = NODE_ID(NODE_SESSION, ++d->next_session);
@@ -193,16 +252,6 @@ static void session_end(struct door_func *func)
 	session_put(s);
 }
 
-struct door_func *door_func_of(struct door_dev *d, struct pcif *f)
-{
-	unsigned i;
-
-	for (i = 0; i < d->n_funcs; i++)
-		if (d->funcs[i].f == f)
-			return &d->funcs[i];
-	return NULL;
-}
-
 /**
  * session_open() - makes a descriptor of a device object.
  * @obj: consumed, on failure too
@@ -211,9 +260,9 @@ struct door_func *door_func_of(struct door_dev *d, struct pcif *f)
  */
 int session_open(struct door_dev *d, struct vfio_obj *obj, int *fd)
 {
-	struct door_func *func = door_func_of(d, vfio_device_function(obj));
+	struct door_func *func = door_func_get(d, vfio_device_function(obj));
 	bool taken = false;
-	int r = -ENODEV;
+	int r = -ENOMEM;
 
 	if (func) {
 		pthread_mutex_lock(&func->lock);
@@ -225,6 +274,7 @@ int session_open(struct door_dev *d, struct vfio_obj *obj, int *fd)
 				session_end(func);
 		}
 		pthread_mutex_unlock(&func->lock);
+		door_func_put(func);
 	}
 	if (r < 0) {
 		if (!taken)

@@ -9,6 +9,7 @@
  * none; write-back carries FUSE_WRITE_CACHE. Pages come from and go to the function's memfd.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/vfio.h>
 #include <time.h>
 
@@ -16,12 +17,15 @@
 
 /* ------------------------------------------------------------------ open and close */
 
-static int open_group(struct door_dev *d, unsigned group, struct vfio_obj **obj)
+static int open_group(struct door_dev *d, uint64_t nodeid, struct vfio_obj **obj)
 {
 	uint64_t start = time_mono_ns();
+	unsigned group;
 	uint64_t seen;
-	int r;
+	int r = fs_group_open(d, nodeid, &group);
 
+	if (r)
+		return r;
 	fuse_step_aside(d);
 	do {
 		seen = handles_released();
@@ -30,6 +34,21 @@ static int open_group(struct door_dev *d, unsigned group, struct vfio_obj **obj)
 	if (!r)
 		vfio_group_set_client(*obj, d->client);
 	return r;
+}
+
+/* The modes bind root as well. Source: kernfs_fop_open(). */
+static int open_view(struct fuse_req *r, struct handle *h)
+{
+	const struct fuse_open_in *in = r->arg;
+	unsigned how = in->flags & O_ACCMODE;
+	int err = view_open(r->door->view, NODE_NUMBER(r->h->nodeid), &h->node);
+
+	if (err)
+		return err;
+	if ((how != O_RDONLY && !(h->node->mode & 0222)) ||
+	    (how != O_WRONLY && !(h->node->mode & 0444)))
+		return -EACCES;
+	return 0;
 }
 
 /* What lies behind a new handle. 0 or -errno. */
@@ -44,10 +63,9 @@ static int open_behind(struct fuse_req *r, struct handle *h)
 			return -ENOENT;
 		return vfio_open_container(d->vfio, &h->obj);
 	case NODE_GROUP:
-		return open_group(d, NODE_NUMBER(r->h->nodeid), &h->obj);
+		return open_group(d, r->h->nodeid, &h->obj);
 	case NODE_VIEW:
-		h->node = view_by_ino(d->view, NODE_NUMBER(r->h->nodeid));
-		return h->node ? 0 : -ENOENT;
+		return open_view(r, h);
 	default:
 		/* As with the kernel's VFIO: a device file is not opened by name, nor again through
 		 * /proc/PID/fd. */

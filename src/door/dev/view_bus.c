@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The PCI bus, its drivers and their modules, as /sys shows them.
- *
- * Every function of a machine has its driver from the start: ports pcieport, endpoints vfio-pci.
- * What asks for that state gets Linux's answer (bind of what is bound: EBUSY; of what does not
- * match: ENODEV; drivers_probe: success); what would end it, unbind and remove, gets EOPNOTSUPP.
+ * The PCI bus, its drivers and their modules, as /sys shows them: what is written here goes to the
+ * bus, which answers as Linux does.
  *
  * Source: drivers/base/bus.c (bind_store, unbind_store, drivers_probe_store), drivers/pci/
- * pci-driver.c (new_id_store, remove_id_store, pci_match_device), drivers/vfio/.
+ * pci-driver.c (new_id_store, remove_id_store), drivers/pci/pci-sysfs.c (rescan_store),
+ * drivers/vfio/.
  */
 #include <errno.h>
 
@@ -18,193 +16,150 @@ static struct view_driver *driver_of(struct view_node *node)
 	return node->data;
 }
 
-/* The function whose address a client wrote; names are compared whole, as Linux does. */
-static struct view_fn *written_fn(struct view *v, const char *buf, size_t size)
+/* The address that a client wrote, as the function's name has it and not otherwise. */
+static bool written_bdf(const char *buf, size_t size, struct pci_bdf *bdf)
 {
 	AUTO_FREE char *word = NULL;
+	char name[PCI_BDF_STRLEN];
 
-	if (view_word(buf, size, &word))
-		return NULL;
-	for (unsigned i = 0; i < v->n_fns; i++)
-		if (!strcmp(v->fns[i].name, word))
-			return &v->fns[i];
-	return NULL;
+	return !view_word(buf, size, &word) && !pcif_bdf_parse(word, bdf) &&
+	       view_same(buf, size, pcif_bdf_format(*bdf, name));
 }
 
-/* ------------------------------------------------------------------ identifiers */
-
-#define ANY_ID 0xffffffffu
-
-static struct view_id id_of(struct view_fn *fn)
+/*
+ * A client asks for an event (`udevadm trigger`). There is nobody to send one to: netlink events
+ * come from the kernel only. The word is checked as kobject_synth_uevent() does.
+ */
+int view_write_uevent(struct view_node *node, const char *buf, size_t size)
 {
-	uint32_t ids = pcif_config_read(fn->f, 0, 4), sub = 0;
-
-	if (!pcif_is_bridge(fn->f))
-		sub = pcif_config_read(fn->f, 0x2c, 4);
-	return (struct view_id){
-		.vendor = ids & 0xffff,
-		.device = ids >> 16,
-		.subvendor = sub & 0xffff,
-		.subdevice = sub >> 16,
-		.class_code = pcif_config_read(fn->f, 8, 4) >> 8,
-	};
-}
-
-static bool id_covers(const struct view_id *rule, const struct view_id *id)
-{
-	return (rule->vendor == ANY_ID || rule->vendor == id->vendor) &&
-	       (rule->device == ANY_ID || rule->device == id->device) &&
-	       (rule->subvendor == ANY_ID || rule->subvendor == id->subvendor) &&
-	       (rule->subdevice == ANY_ID || rule->subdevice == id->subdevice) &&
-	       !((rule->class_code ^ id->class_code) & rule->class_mask);
-}
-
-/* An override decides alone; else the driver's own table, or what new_id added to it. */
-static bool driver_matches(struct view_driver *d, struct view_fn *fn)
-{
-	struct view_id id = id_of(fn);
-	bool match = false;
-
-	pthread_mutex_lock(&d->view->lock);
-	if (fn->driver_override) {
-		match = !strcmp(fn->driver_override, d->name);
-	} else {
-		match = d->ports && pcif_is_bridge(fn->f);
-		for (unsigned i = 0; i < d->n_ids && !match; i++)
-			match = id_covers(&d->ids[i], &id);
-	}
-	pthread_mutex_unlock(&d->view->lock);
-	return match;
-}
-
-/* "vendor device [subvendor [subdevice [class [mask [data]]]]]", hexadecimal: number of fields. */
-static int parse_id(const char *buf, size_t size, struct view_id *id, unsigned *data)
-{
+	static const char *const actions[] = { "add",	 "remove",  "change", "move",
+					       "online", "offline", "bind",   "unbind" };
 	AUTO_FREE char *word = NULL;
 	int r = view_word(buf, size, &word);
 
 	if (r)
 		return r;
-	*id = (struct view_id){ .subvendor = ANY_ID, .subdevice = ANY_ID };
-	*data = 0;
-	r = sscanf(word, "%x %x %x %x %x %x %x", &id->vendor, &id->device, &id->subvendor,
-		   &id->subdevice, &id->class_code, &id->class_mask, data);
-	return r < 2 ? -EINVAL : r;
+	word[strcspn(word, " ")] = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
+		if (!strcmp(actions[i], word))
+			return 0;
+	return -EINVAL;
 }
 
-static int write_new_id(struct view_node *node, const char *buf, size_t size)
+/* ------------------------------------------------------------------ identifiers */
+
+/* "vendor device [subvendor [subdevice [class [mask [data]]]]]", hexadecimal: number of fields. */
+static int parse_id(const char *buf, size_t size, struct bus_id *id, unsigned long *data)
 {
-	struct view_driver *d = driver_of(node);
-	struct view_id id;
-	unsigned data;
-	int fields = parse_id(buf, size, &id, &data), r = 0;
+	AUTO_FREE char *word = strndup(buf, size);
+	int n;
+
+	if (!word)
+		return -ENOMEM;
+	*id = (struct bus_id){ .subvendor = BUS_ANY, .subdevice = BUS_ANY };
+	*data = 0;
+	n = sscanf(word, "%x %x %x %x %x %x %lx", &id->vendor, &id->device, &id->subvendor,
+		   &id->subdevice, &id->class_code, &id->class_mask, data);
+	return n < 2 ? -EINVAL : n;
+}
+
+static int act_new_id(struct view_node *node, const char *buf, size_t size,
+		      const atomic_bool *cancel)
+{
+	const struct bus_driver *d = driver_of(node)->d;
+	unsigned long data;
+	struct bus_id id;
+	int fields = parse_id(buf, size, &id, &data);
 
 	if (fields < 0)
 		return fields;
-	if (data)
-		return -EINVAL; /* no entry of the drivers' own tables has other data */
-	pthread_mutex_lock(&d->view->lock);
-	for (unsigned i = 0; i < d->n_ids && fields != 7; i++)
-		if (id_covers(&d->ids[i], &id))
-			r = -EEXIST;
-	if (!r && d->n_ids == ARRAY_SIZE(d->ids))
-		r = -ENOMEM;
-	if (!r)
-		d->ids[d->n_ids++] = id;
-	pthread_mutex_unlock(&d->view->lock);
-	return r;
+	/* Drivers with a table take data that is in it, and there it is 0 everywhere. */
+	if (data && (d->ids || !strcmp(d->name, VFIO_PCI_DRIVER)))
+		return -EINVAL;
+	return bus_new_id(node->view->bus, d->name, &id, fields == 7, cancel);
 }
 
 static int write_remove_id(struct view_node *node, const char *buf, size_t size)
 {
-	struct view_driver *d = driver_of(node);
-	struct view_id id;
-	unsigned data, i = 0;
+	unsigned long data;
+	struct bus_id id;
 	int r = parse_id(buf, size, &id, &data);
 
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&d->view->lock);
-	while (i < d->n_ids && memcmp(&d->ids[i], &id, sizeof(id)))
-		i++;
-	if (i == d->n_ids) {
-		r = -ENODEV;
-	} else {
-		r = 0;
-		d->n_ids--;
-		memmove(&d->ids[i], &d->ids[i + 1], (d->n_ids - i) * sizeof(id));
-	}
-	pthread_mutex_unlock(&d->view->lock);
-	return r;
+	return r < 0 ? r : bus_remove_id(node->view->bus, driver_of(node)->d->name, &id);
 }
 
 /* ------------------------------------------------------------------ drivers */
 
-static int write_bind(struct view_node *node, const char *buf, size_t size)
+static int act_bind(struct view_node *node, const char *buf, size_t size, const atomic_bool *cancel)
 {
-	struct view_driver *d = driver_of(node);
-	struct view_fn *fn = written_fn(d->view, buf, size);
+	struct pci_bdf bdf;
 
-	if (!fn || !driver_matches(d, fn))
+	if (!written_bdf(buf, size, &bdf))
 		return -ENODEV;
-	return -EBUSY;
+	return bus_bind(node->view->bus, driver_of(node)->d->name, bdf, cancel);
 }
 
-static int write_unbind(struct view_node *node, const char *buf, size_t size)
+static int act_unbind(struct view_node *node, const char *buf, size_t size,
+		      const atomic_bool *cancel)
 {
-	struct view_driver *d = driver_of(node);
-	struct view_fn *fn = written_fn(d->view, buf, size);
+	struct pci_bdf bdf;
 
-	if (!fn || fn->driver != d)
+	if (!written_bdf(buf, size, &bdf))
 		return -ENODEV;
-	return -EOPNOTSUPP;
+	return bus_unbind(node->view->bus, driver_of(node)->d->name, bdf, cancel);
 }
 
 static const struct view_attr driver_attrs[] = {
-	{ "bind", 0200, NULL, write_bind },	      { "new_id", 0200, NULL, write_new_id },
+	{ "bind", 0200, NULL, NULL, act_bind },	      { "new_id", 0200, NULL, NULL, act_new_id },
 	{ "remove_id", 0200, NULL, write_remove_id }, { "uevent", 0200, NULL, view_write_uevent },
-	{ "unbind", 0200, NULL, write_unbind },
+	{ "unbind", 0200, NULL, NULL, act_unbind },
 };
 
 static void driver_build(struct view *v, struct view_node *drivers, struct view_driver *d)
 {
-	AUTO_FREE char *path = view_printf(v, "bus/pci/drivers/%s", d->name);
-	struct view_node *dir = view_dir(v, drivers, d->name);
+	AUTO_FREE char *path = view_printf(v, "bus/pci/drivers/%s", d->d->name);
+	AUTO_FREE char *module = NULL;
 
-	for (unsigned i = 0; i < v->n_fns; i++)
-		if (v->fns[i].driver == d)
-			view_link_path(v, dir, v->fns[i].name, path, v->fns[i].path);
-	view_attrs(v, dir, driver_attrs, ARRAY_SIZE(driver_attrs), d);
-	if (!d->ports)
-		view_link_path(v, dir, "module", path, "module/vfio_pci");
+	d->dir = view_dir(v, drivers, d->d->name);
+	view_attrs(v, d->dir, driver_attrs, ARRAY_SIZE(driver_attrs), d);
+	if (!d->d->module)
+		return;
+	module = view_printf(v, "module/%s", d->d->module);
+	view_link_path(v, d->dir, "module", path, module);
 }
 
 /* ------------------------------------------------------------------ the bus */
 
-static int write_drivers_probe(struct view_node *node, const char *buf, size_t size)
+static int act_drivers_probe(struct view_node *node, const char *buf, size_t size,
+			     const atomic_bool *cancel)
 {
-	return written_fn(node->data, buf, size) ? 0 : -ENODEV;
+	struct pci_bdf bdf;
+
+	if (!written_bdf(buf, size, &bdf))
+		return -ENODEV;
+	return bus_probe(node->view->bus, bdf, cancel);
+}
+
+int view_act_rescan(struct view_node *node, const char *buf, size_t size, const atomic_bool *cancel)
+{
+	unsigned long value;
+	int r = view_number(buf, size, &value);
+
+	if (r || !value)
+		return r;
+	r = bus_rescan(node->view->bus, cancel);
+	return r < 0 ? r : 0;
 }
 
 static int read_autoprobe(struct view_node *node, char **buf, size_t *size)
 {
-	struct view *v = node->data;
-	bool on;
-
-	pthread_mutex_lock(&v->lock);
-	on = v->autoprobe;
-	pthread_mutex_unlock(&v->lock);
-	return view_say(buf, size, "%u\n", on);
+	return view_say(buf, size, "%u\n", bus_autoprobe(node->view->bus));
 }
 
 /* Everything but a leading 0 is yes. */
 static int write_autoprobe(struct view_node *node, const char *buf, size_t size)
 {
-	struct view *v = node->data;
-
-	pthread_mutex_lock(&v->lock);
-	v->autoprobe = !(size && buf[0] == '0');
-	pthread_mutex_unlock(&v->lock);
+	bus_set_autoprobe(node->view->bus, !(size && buf[0] == '0'));
 	return 0;
 }
 
@@ -216,33 +171,33 @@ static int read_alignment(struct view_node *node, char **buf, size_t *size)
 
 static int write_alignment(struct view_node *node, const char *buf, size_t size)
 {
-	AUTO_FREE char *word = NULL;
-	int r = view_word(buf, size, &word);
-
-	if (r)
-		return r;
-	return word[0] ? -EOPNOTSUPP : 0;
+	return view_same(buf, size, "") ? 0 : -EOPNOTSUPP;
 }
 
 static const struct view_attr bus_attrs[] = {
 	{ "drivers_autoprobe", 0644, read_autoprobe, write_autoprobe },
-	{ "drivers_probe", 0200, NULL, write_drivers_probe },
-	{ "rescan", 0200, NULL, view_write_rescan },
+	{ "drivers_probe", 0200, NULL, NULL, act_drivers_probe },
+	{ "rescan", 0200, NULL, NULL, view_act_rescan },
 	{ "resource_alignment", 0644, read_alignment, write_alignment },
 	{ "uevent", 0200, NULL, view_write_uevent },
 };
 
-void view_bus_build(struct view *v, struct view_node *bus)
+int view_bus_build(struct view *v, struct view_node *bus)
 {
-	struct view_node *devices = view_dir(v, bus, "devices");
 	struct view_node *drivers = view_dir(v, bus, "drivers");
 
-	for (unsigned i = 0; i < v->n_fns; i++)
-		view_link_path(v, devices, v->fns[i].name, "bus/pci/devices", v->fns[i].path);
-	for (unsigned i = 0; i < VIEW_BUS_DRIVERS; i++)
+	v->bus_devices = view_dir(v, bus, "devices");
+	v->n_drivers = bus_driver_count(v->bus);
+	v->drivers = calloc(v->n_drivers + 1, sizeof(*v->drivers));
+	if (!v->drivers || v->failed)
+		return -ENOMEM;
+	for (unsigned i = 0; i < v->n_drivers; i++) {
+		v->drivers[i] = (struct view_driver){ v, bus_driver_at(v->bus, i), NULL };
 		driver_build(v, drivers, &v->drivers[i]);
+	}
 	view_dir(v, bus, "slots");
-	view_attrs(v, bus, bus_attrs, ARRAY_SIZE(bus_attrs), v);
+	view_attrs(v, bus, bus_attrs, ARRAY_SIZE(bus_attrs), NULL);
+	return v->failed ? -ENOMEM : 0;
 }
 
 /* ------------------------------------------------------------------ modules */
@@ -265,29 +220,45 @@ static const struct module_param {
 	{ "vfio_pci", "nointxmask", "N\n" },
 };
 
+/* Its name, what every module has, and its parameters. */
+static struct view_node *module_build(struct view *v, struct view_node *parent, const char *name)
+{
+	struct view_node *dir = view_dir(v, parent, name), *sub = NULL;
+
+	if (!dir)
+		return NULL;
+	view_dir(v, dir, "holders");
+	view_text(v, dir, "initstate", 0444, "live\n");
+	view_text(v, dir, "refcnt", 0444, "0\n");
+	view_text(v, dir, "taint", 0444, "\n");
+	for (unsigned p = 0; p < ARRAY_SIZE(params); p++) {
+		if (strcmp(params[p].module, name))
+			continue;
+		if (!sub)
+			sub = view_dir(v, dir, "parameters");
+		view_text(v, sub, params[p].name, 0444, params[p].text);
+	}
+	return dir;
+}
+
 void view_modules_build(struct view *v, struct view_node *module)
 {
-	static const char *const names[] = { "vfio", "vfio_iommu_type1", "vfio_pci",
-					     "vfio_pci_core" };
+	static const char *const others[] = { "vfio", "vfio_iommu_type1", "vfio_pci_core" };
 
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		struct view_node *dir = view_dir(v, module, names[i]), *sub = NULL;
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
+		module_build(v, module, others[i]);
+	for (unsigned i = 0; i < v->n_drivers; i++) {
+		const struct bus_driver *d = v->drivers[i].d;
+		AUTO_FREE char *link = NULL, *from = NULL, *to = NULL;
+		struct view_node *dir;
 
-		view_dir(v, dir, "holders");
-		view_text(v, dir, "initstate", 0444, "live\n");
-		view_text(v, dir, "refcnt", 0444, "0\n");
-		view_text(v, dir, "taint", 0444, "\n");
-		for (unsigned p = 0; p < ARRAY_SIZE(params); p++) {
-			if (strcmp(params[p].module, names[i]))
-				continue;
-			if (!sub)
-				sub = view_dir(v, dir, "parameters");
-			view_text(v, sub, params[p].name, 0444, params[p].text);
-		}
-		if (!strcmp(names[i], "vfio_pci")) {
-			sub = view_dir(v, dir, "drivers");
-			view_link_path(v, sub, "pci:vfio-pci", "module/vfio_pci/drivers",
-				       "bus/pci/drivers/vfio-pci");
-		}
+		if (!d->module)
+			continue;
+		link = view_printf(v, "pci:%s", d->name);
+		from = view_printf(v, "module/%s/drivers", d->module);
+		to = view_printf(v, "bus/pci/drivers/%s", d->name);
+		dir = module_build(v, module, d->module);
+		if (dir && link)
+			view_link_path(v, view_dir(v, dir, "drivers"), link, from, to);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the files of the sysfs view share: the nodes' allocation, the objects behind nodes, and
- * small readers and writers.
+ * What the files of the view share: the objects behind nodes, making nodes, and small readers and
+ * writers.
  */
 #ifndef UVFIO_DOOR_DEV_VIEW_PRIV_H
 #define UVFIO_DOOR_DEV_VIEW_PRIV_H
@@ -10,62 +10,82 @@
 
 #include "door/dev/view.h"
 
-/* One write(2) to a sysfs file is at most a page, and so is what a text file says. */
+/* One write(2) to a text file of sysfs is at most a page, and so is what one says. */
 #define VIEW_TEXT_MAX 4096u
-#define VIEW_BUS_DRIVERS 2
 
-struct view_fn;
-
-/* Identifiers that a client added to a driver by new_id. */
-struct view_id {
-	uint32_t vendor, device, subvendor, subdevice, class_code, class_mask;
-};
-
+/* A driver's directory; its nodes have it as their data. */
 struct view_driver {
 	struct view *view;
-	const char *name;
-	bool ports; /* the driver of bridges; else that of endpoints */
-	struct view_id ids[64];
-	unsigned n_ids;
+	const struct bus_driver *d;
+	struct view_node *dir;
 };
 
-/* A function's directory. */
+/* A function's directory. What does not change is set before others see it. */
 struct view_fn {
 	struct view *view;
-	struct pcif *f;
-	struct view_node *dir;
-	char *path; /* from /sys on: "devices/pci0000:64/0000:64:00.0" */
+	_Atomic unsigned refs; /* the view's, and one of each node */
+	struct pcif *f;	       /* a reference */
+	uint64_t id;	       /* the bus's */
 	char name[PCI_BDF_STRLEN];
-	struct view_driver *driver;
-	char *driver_override;	/* NULL: none */
-	unsigned reset_methods; /* enabled, bits as in view_pci.c */
-	bool broken_parity, d3cold_allowed;
+	char *path;	    /* from /sys on: "devices/pci0000:64/0000:64:00.0" */
+	struct view_fn *up; /* the bridge above, a reference, or NULL */
+	/* Under the view's lock. */
+	bool left;
+	struct view_fn *next_left;
+	struct view_group *group;
+	struct view_node *dir;
+	struct view_node *of_bus, *of_group; /* links to it elsewhere */
+	struct view_driver *driver;	     /* as shown: with these three */
+	struct view_node *of_driver, *driver_link, *msi_irqs;
+};
+
+struct view_group {
+	struct view_group *next;
+	unsigned number, members;
+	uint64_t id;
+	struct view_node *dir, *devices;
+};
+
+/* A directory pci_bus/DDDD:BB and its link in the class; below a bridge, or a host bridge. */
+struct view_pci_bus {
+	struct view_pci_bus *next;
+	uint32_t domain;
+	uint8_t bus;
+	struct view_fn *bridge; /* a reference, or NULL */
+	bool wanted;
+	struct view_node *dir, *of_class;
 };
 
 struct view {
 	struct pcim *pci;
 	struct vfio *vfio;
-
-	struct view_node **nodes; /* by inode number - 1 */
-	uint64_t n_nodes, max_nodes;
-	struct view_node *class_bus; /* class/pci_bus */
-	bool failed;		     /* an allocation failed while the tree was built */
-
-	struct view_fn *fns;
-	unsigned n_fns;
-	struct view_driver drivers[VIEW_BUS_DRIVERS];
+	struct bus *bus;
 	char *cpu_list, *cpu_mask; /* of the host, as local_cpulist and local_cpus say it */
+	unsigned cpus;
+	struct view_driver *drivers; /* those of the bus */
+	unsigned n_drivers;
 
-	/*
-	 * Guards what clients can change: driver_override, reset_methods, broken_parity,
-	 * d3cold_allowed, ids and n_ids, autoprobe. Leaf lock.
-	 */
-	pthread_mutex_t lock;
-	bool autoprobe;
+	pthread_mutex_t lock;  /* guards what follows; bus.lock is taken under it */
+	_Atomic uint64_t seen; /* the bus's generation that the tree shows */
+	bool failed;	       /* an allocation failed; cleared by who undoes what was made */
+	bool fixed;	       /* nodes that are made now stay */
+	struct view_node *root, *devices, *groups_dir, *class_bus, *bus_devices;
+	struct view_node **hash; /* by number; a power of two */
+	size_t hash_size, n_nodes;
+	uint64_t last_ino;
+	struct view_fn **fns; /* by address */
+	unsigned n_fns;
+	struct view_fn *left; /* their last references are put without the lock */
+	struct view_group *groups;
+	struct view_pci_bus *buses;
 };
 
-/* ------------------------------------------------------------------ nodes (view.c) */
+/* ------------------------------------------------------------------ nodes (view_node.c) */
 
+/* All with the view's lock, or while nobody else has the view. */
+struct view_node *view_find(struct view *v, uint64_t ino); /* NULL: no such node */
+/* Takes *@node, which may be NULL, out of the tree with all below it; *@node is NULL then. */
+void view_remove(struct view *v, struct view_node **node);
 /*
  * Each adds a child to @parent and returns it, or NULL after an allocation failed; they take NULL
  * as @parent, so that a tree is built without a check at each step (view->failed tells).
@@ -82,6 +102,7 @@ struct view_attr {
 	unsigned mode;
 	int (*read)(struct view_node *node, char **buf, size_t *size);
 	int (*write)(struct view_node *node, const char *buf, size_t size);
+	int (*act)(struct view_node *node, const char *buf, size_t size, const atomic_bool *cancel);
 };
 void view_attrs(struct view *v, struct view_node *parent, const struct view_attr *attrs, size_t n,
 		void *data);
@@ -90,35 +111,50 @@ void view_text(struct view *v, struct view_node *parent, const char *name, unsig
 	       const char *text);
 
 /* Link from a directory at @from (a path below /sys) to @to (another). */
-void view_link_path(struct view *v, struct view_node *parent, const char *name, const char *from,
-		    const char *to);
+struct view_node *view_link_path(struct view *v, struct view_node *parent, const char *name,
+				 const char *from, const char *to);
 char *view_printf(struct view *v, const char *fmt, ...) PRINTF_LIKE(2, 3); /* NULL: failed */
-
-/* A directory power/ as an unmanaged device has it. */
-void view_power(struct view *v, struct view_node *parent);
-/* pci_bus/DDDD:BB below the device at @path that leads to the bus; and its link in class. */
-void view_pci_bus(struct view *v, struct view_node *parent, const char *path, uint32_t domain,
-		  unsigned bus);
 
 /* ------------------------------------------------------------------ readers and writers */
 
 int view_say(char **buf, size_t *size, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/*
- * What was written as a string: up to the first newline or NUL, at most a page. -EINVAL if longer.
- */
+/* What was written as a string: up to the first newline or NUL. */
 int view_word(const char *buf, size_t size, char **word); /* malloc'ed */
+/* Linux sysfs_streq(): that text, one newline may follow. */
+bool view_same(const char *buf, size_t size, const char *text);
 /* Linux kstrtoul(): decimal, 0x or 0; one newline may follow. -EINVAL. */
 int view_number(const char *buf, size_t size, unsigned long *value);
 int view_write_uevent(struct view_node *node, const char *buf, size_t size);
-int view_write_rescan(struct view_node *node, const char *buf, size_t size);
+
+/* ------------------------------------------------------------------ following (view_follow.c) */
+
+int view_follow(struct view *v);     /* with the view's lock; 0 or -ENOMEM */
+void view_unlock(struct view *v);    /* and puts what has left */
+void view_leave_all(struct view *v); /* the end */
+
+/* ------------------------------------------------------------------ functions */
+
+struct view_fn *view_fn_get(struct view_fn *fn);
+void view_fn_put(struct view_fn *fn); /* NULL is fine */
+static inline struct view_fn *view_fn_of(struct view_node *node)
+{
+	return node->fn;
+}
+
+/* view_pci.c: what a function is. view_state.c: what it does, and can be told. */
+void view_fn_files(struct view_fn *fn);
+void view_state_files(struct view_fn *fn);
+/* The files that follow from the driver it is bound to now. */
+void view_driver_files(struct view_fn *fn);
+/* A directory power/ as an unmanaged device has it. */
+void view_power(struct view *v, struct view_node *parent);
 
 /* ------------------------------------------------------------------ parts of the tree */
 
-/* view_pci.c: the files of a function. */
-void view_fn_init(struct view_fn *fn);
-void view_fn_files(struct view_fn *fn);
 /* view_bus.c: bus-pci, module. */
-void view_bus_build(struct view *v, struct view_node *bus);
+int view_bus_build(struct view *v, struct view_node *bus);
 void view_modules_build(struct view *v, struct view_node *module);
+int view_act_rescan(struct view_node *node, const char *buf, size_t size,
+		    const atomic_bool *cancel);
 
 #endif
