@@ -83,8 +83,11 @@ static void removal(void **state)
 	struct view *v = x->view;
 	struct view_node *vendor = node_at(v, DEV, "vendor"), *dir = node_at(v, PORT, BDF);
 	struct view_node *remove = node_at(v, PORT, "remove"), *stays = node_at(v, NVME, "bind");
-	uint64_t old = ino_of(v, DEV), port = ino_of(v, PORT), group, other;
+	uint64_t old = ino_of(v, DEV), port = ino_of(v, PORT), group, other, id;
 	unsigned number = pcif_group(function(x, BDF)), all = visit_all(v, NULL), found;
+	uint64_t config = ino_of(v, DEV "/config");
+	struct view_node *again;
+	struct view_stat st;
 	char path[64];
 
 	snprintf(path, sizeof(path), "kernel/iommu_groups/%u", number);
@@ -107,7 +110,12 @@ static void removal(void **state)
 	assert_true(exists(v, "devices/pci0000:64/pci_bus/0000:64"));
 	assert_false(view_group_id(v, number, &other));
 	assert_false(view_group_number(v, group, &found));
-	assert_int_equal(view_list(v, old, 0, count_irq, NULL), -ENOENT);
+	/* What is open has attributes still, and cannot be opened again. */
+	assert_int_equal(view_stat(v, vendor->ino, &st), 0);
+	assert_int_equal(st.mode, 0444);
+	assert_int_equal(view_open(v, vendor->ino, &again), -ENODEV);
+	assert_int_equal(view_lookup(v, old, "vendor", &st), -ENOENT);
+	assert_int_equal(view_stat(v, config, &st), -ENOENT);
 
 	assert_int_equal(write_to(v, "devices/pci0000:64/pci_bus/0000:64", "rescan", "1"), 0);
 	assert_int_equal(visit_all(v, NULL),
@@ -116,10 +124,12 @@ static void removal(void **state)
 	assert_true(view_group_id(v, number, &other));
 	assert_int_not_equal(other, group);
 	assert_true(view_gone(vendor));
+	id = vendor->ino;
+	view_put(vendor);
+	assert_int_equal(view_stat(v, id, &st), -ENOENT);
 	/* What had been written to the old one is not the new one's. */
 	assert_text(v, DEV, "driver_override", "(null)\n");
 	assert_link(v, DEV "/driver", NVME);
-	view_put(vendor);
 	view_put(dir);
 	view_put(remove);
 	view_put(stays);

@@ -218,12 +218,16 @@ int view_open(struct view *v, uint64_t ino, struct view_node **node)
 	if (r)
 		return r;
 	n = view_find(v, ino);
-	if (n) {
+	if (!n) {
+		r = -ENOENT;
+	} else if (atomic_load(&n->gone)) {
+		r = -ENODEV; /* somebody else has it open */
+	} else {
 		atomic_fetch_add(&n->refs, 1);
 		*node = n;
 	}
 	view_unlock(v);
-	return n ? 0 : -ENOENT;
+	return r;
 }
 
 bool view_gone(struct view_node *n)

@@ -62,7 +62,10 @@ int view_new(struct pcim *pci, struct vfio *vfio, struct view **view);
 /* NULL is fine. Nobody has a reference on a node any more. */
 void view_free(struct view *view);
 
-/* What is asked of a name or an inode. -ENOENT: not there (any more); -ENOMEM. */
+/*
+ * What is asked of a name or an inode. -ENOENT: not there (any more); -ENOMEM. What has left has
+ * attributes while it is open.
+ */
 struct view_stat {
 	uint64_t ino, size; /* size of a link: of its target */
 	enum view_type type;
@@ -79,7 +82,7 @@ int view_list(struct view *view, uint64_t dir, uint64_t after,
 	      bool (*cb)(void *data, const char *name, uint64_t ino, enum view_type type),
 	      void *data);
 
-/* A reference, for an open file. */
+/* A reference, for an open file. -ENODEV: it has left, and is still open elsewhere. */
 int view_open(struct view *view, uint64_t ino, struct view_node **node);
 void view_put(struct view_node *node); /* NULL is fine */
 /* Has it left? To be asked before each of its callbacks. */

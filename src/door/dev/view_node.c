@@ -3,8 +3,8 @@
  * The nodes of the view: making and taking away, finding by number, and the small readers and
  * writers that many files share.
  *
- * A node that leaves is taken out of the tree and out of the table of numbers, with all below it;
- * who has it open keeps its memory, and that of the function that it belongs to.
+ * A node that leaves is taken out of the tree, with all below it. Who has it open keeps its memory,
+ * its number and attributes, and the function that it belongs to.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -111,12 +111,21 @@ static struct view_node *node_add(struct view *v, struct view_node *parent, cons
 	return n;
 }
 
+static void node_free(struct view_node *n)
+{
+	view_fn_put(n->fn);
+	free(n);
+}
+
+/* The tree has let go of it before, so that nobody finds it any more who would want a reference. */
 void view_put(struct view_node *n)
 {
 	if (!n || atomic_fetch_sub(&n->refs, 1) != 1)
 		return;
-	view_fn_put(n->fn);
-	free(n);
+	pthread_mutex_lock(&n->view->lock);
+	hash_remove(n->view, n);
+	pthread_mutex_unlock(&n->view->lock);
+	node_free(n);
 }
 
 static void subtree_gone(struct view *v, struct view_node *n)
@@ -128,9 +137,11 @@ static void subtree_gone(struct view *v, struct view_node *n)
 		subtree_gone(v, child);
 	}
 	n->last_child = n->parent = n->next = n->prev = NULL;
-	hash_remove(v, n);
 	atomic_store(&n->gone, true);
-	view_put(n);
+	if (atomic_fetch_sub(&n->refs, 1) != 1)
+		return;
+	hash_remove(v, n);
+	node_free(n);
 }
 
 void view_remove(struct view *v, struct view_node **node)

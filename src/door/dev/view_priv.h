@@ -83,7 +83,7 @@ struct view {
 /* ------------------------------------------------------------------ nodes (view_node.c) */
 
 /* All with the view's lock, or while nobody else has the view. */
-struct view_node *view_find(struct view *v, uint64_t ino); /* NULL: no such node */
+struct view_node *view_find(struct view *v, uint64_t ino); /* maybe gone; NULL: no such node */
 /* Takes *@node, which may be NULL, out of the tree with all below it; *@node is NULL then. */
 void view_remove(struct view *v, struct view_node **node);
 /*
