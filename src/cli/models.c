@@ -21,22 +21,33 @@ void cli_print_models(FILE *out)
 	}
 	fprintf(out, "  every model:\n");
 	print_keys(out, machine_keys);
+	print_keys(out, pcif_keys);
+	fprintf(out, "Bridges, only in the trees of a machine file (see man uvfio-machine):\n");
+	for (unsigned i = 0; pcim_bridge_models[i]; i++) {
+		fprintf(out, "  %s: %s\n", pcim_bridge_models[i]->name,
+			pcim_bridge_models[i]->summary);
+		print_keys(out, pcim_bridge_models[i]->options);
+	}
+}
+
+static json_t *model_json(const struct pcif_model *m, bool bridge)
+{
+	json_t *keys = json_array();
+
+	for (const struct pcif_option *o = m->options; o && o->key; o++)
+		json_array_append_new(keys, json_pack("{s:s,s:s}", "key", o->key, "help", o->help));
+	return json_pack("{s:s,s:s,s:b,s:o}", "model", m->name, "summary", m->summary, "bridge",
+			 bridge, "keys", keys);
 }
 
 static json_t *models_json(void)
 {
 	json_t *list = json_array();
 
-	for (unsigned i = 0; device_models[i]; i++) {
-		const struct pcif_model *m = device_models[i];
-		json_t *keys = json_array();
-
-		for (const struct pcif_option *o = m->options; o && o->key; o++)
-			json_array_append_new(
-				keys, json_pack("{s:s,s:s}", "key", o->key, "help", o->help));
-		json_array_append_new(list, json_pack("{s:s,s:s,s:o}", "model", m->name, "summary",
-						      m->summary, "keys", keys));
-	}
+	for (unsigned i = 0; device_models[i]; i++)
+		json_array_append_new(list, model_json(device_models[i], false));
+	for (unsigned i = 0; pcim_bridge_models[i]; i++)
+		json_array_append_new(list, model_json(pcim_bridge_models[i], true));
 	return list;
 }
 

@@ -5,6 +5,7 @@
 const struct pcif_model *const device_models[] = {
 	&device_nvme,
 	&device_testdev,
+	&device_dummy,
 	NULL,
 };
 

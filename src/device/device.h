@@ -7,6 +7,7 @@
 
 #include "pci/pci.h"
 
+extern const struct pcif_model device_dummy;
 extern const struct pcif_model device_nvme;
 extern const struct pcif_model device_testdev;
 

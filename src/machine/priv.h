@@ -35,16 +35,61 @@ struct machine_device {
 	struct pci_bdf bdf;
 	bool has_bdf;
 	char *driver; /* key "driver", or NULL */
+	/* Only in the tree of a machine file. */
+	bool in_tree;
+	int devfn; /* key "addr", or -1 */
+	int bus;   /* key "bus" of a bridge: the number below it; or -1 */
 };
 
-/* -ENOENT: no such model. */
-int machine_device_init(struct machine_device *d, const char *model, struct machine_error *err);
+/* -ENOENT: no such model, or, not @in_tree, one of a bridge. */
+int machine_device_init(struct machine_device *d, const char *model, bool in_tree,
+			struct machine_error *err);
 void machine_device_fini(struct machine_device *d); /* allowed after a failed init */
 /* -EINVAL: unknown key or bad address; -EEXIST: key given twice; -ENOMEM. */
 int machine_device_set(struct machine_device *d, const char *key, const char *value,
 		       struct machine_error *err);
-/* Chooses an address if none was given, and makes the function. */
+/* Makes the function below a port of its own; chooses an address if none was given. */
 int machine_device_make(struct machine *m, struct machine_device *d, struct machine_error *err);
+/* Makes it at d->bdf, on a bus that is there; @f is borrowed. */
+int machine_device_make_on_bus(struct machine *m, struct machine_device *d, struct pcif **f,
+			       struct machine_error *err);
+bool machine_is_bridge(const struct pcif_model *model);
+
+/* ------------------------------------------------------------------ machine files (json.c) */
+
+/* Levels of bridges below each other. */
+#define FILE_MAX_LEVELS 32
+
+/* Where an object stands in the text of a machine file. */
+struct file_place {
+	const void *object; /* json_t, for the places of its keys */
+	unsigned *path;	    /* see where_line() */
+	unsigned depth;
+};
+
+struct file_device {
+	struct file_place place;
+	struct machine_device dev;
+	struct file_device *below;
+	unsigned n_below;
+};
+
+struct file_root {
+	struct file_place place;
+	uint32_t domain;
+	uint8_t bus;
+	int numa_node;
+	struct file_device *below;
+	unsigned n_below;
+};
+
+struct machine_file;
+
+/* "FILE:LINE: @text", with the line of @key, or of the object if that has no such key. */
+int file_fail(struct machine_file *file, const struct file_place *at, const char *key, int errnum,
+	      const char *text);
+/* tree.c: makes the functions of the @n trees, as the file says. */
+int tree_make(struct machine *m, struct machine_file *file, struct file_root *roots, unsigned n);
 
 /* ------------------------------------------------------------------ places in a text (where.c) */
 
@@ -72,6 +117,7 @@ struct machine {
 		char *driver; /* NULL: as the machine has it */
 	} * places;
 	unsigned n_places, max_places;
+	struct pci_bdf next; /* no place before it is free for a device that gives none */
 	bool host_drivers;
 
 	pthread_mutex_t clients_lock; /* guards what follows */

@@ -3,8 +3,8 @@
  * Devices as people write them: "MODEL[,key=value]...", and what SPECs and machine files have in
  * common: which keys a model has, where a device goes, and texts that name cause and remedy.
  *
- * Every device gets a bus of its own with a root port above it, and the port's root bus is the
- * number before (see pcim_add()): so a free place is two bus numbers that nobody uses.
+ * A device that is in no tree gets a bus of its own with a root port above it, and the port's root
+ * bus is the number before (see pcim_add()): so a free place is two bus numbers that nobody uses.
  */
 #include <errno.h>
 
@@ -41,13 +41,18 @@ static const struct pcif_option *find_key(const struct pcif_option *o, const cha
 	return o && o->key ? o : NULL;
 }
 
-static void list_keys(const struct pcif_model *model, char *list, size_t size)
+static void list_keys(const struct machine_device *d, char *list, size_t size)
 {
+	const struct pcif_option *const tables[] = { machine_keys, pcif_keys, d->model->options };
+
 	list[0] = 0;
-	for (const struct pcif_option *o = machine_keys; o->key; o++)
-		list_add(list, size, o->key);
-	for (const struct pcif_option *o = model->options; o && o->key; o++)
-		list_add(list, size, o->key);
+	if (d->in_tree)
+		list_add(list, size, "addr");
+	if (machine_is_bridge(d->model))
+		list_add(list, size, "bus, devices");
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+		for (const struct pcif_option *o = tables[i]; o && o->key; o++)
+			list_add(list, size, o->key);
 }
 
 static bool driver_known(const char *name)
@@ -68,17 +73,45 @@ static void list_drivers(char *list, size_t size)
 
 /* ------------------------------------------------------------------ one device */
 
-int machine_device_init(struct machine_device *d, const char *model, struct machine_error *err)
+static const struct pcif_model *find_bridge(const char *name)
+{
+	for (unsigned i = 0; pcim_bridge_models[i]; i++)
+		if (!strcmp(pcim_bridge_models[i]->name, name))
+			return pcim_bridge_models[i];
+	return NULL;
+}
+
+bool machine_is_bridge(const struct pcif_model *model)
+{
+	return find_bridge(model->name);
+}
+
+static int no_model(const char *name, bool in_tree, struct machine_error *err)
 {
 	char models[256];
 
+	if (find_bridge(name))
+		return machine_fail(err, ENOENT,
+				    "a %s needs a place in a tree: put it into \"root_buses\": "
+				    "[{\"devices\": [...]}] of a machine file",
+				    name);
+	list_models(models, sizeof(models));
+	for (unsigned i = 0; in_tree && pcim_bridge_models[i]; i++)
+		list_add(models, sizeof(models), pcim_bridge_models[i]->name);
+	return machine_fail(err, ENOENT, "no device model \"%.64s\"; models: %s", name, models);
+}
+
+int machine_device_init(struct machine_device *d, const char *model, bool in_tree,
+			struct machine_error *err)
+{
 	memset(d, 0, sizeof(*d));
+	d->in_tree = in_tree;
+	d->devfn = d->bus = -1;
 	d->model = device_find(model);
-	if (!d->model) {
-		list_models(models, sizeof(models));
-		return machine_fail(err, ENOENT, "no device model \"%.64s\"; models: %s", model,
-				    models);
-	}
+	if (!d->model && in_tree)
+		d->model = find_bridge(model);
+	if (!d->model)
+		return no_model(model, in_tree, err);
 	if (pcim_params_new(&d->params))
 		return machine_fail(err, ENOMEM, "out of memory");
 	return 0;
@@ -107,6 +140,47 @@ static int set_bdf(struct machine_device *d, const char *value, struct machine_e
 	return 0;
 }
 
+static int hex_value(const char *text, unsigned max_digits)
+{
+	size_t n = strlen(text);
+
+	if (!n || n > max_digits || strspn(text, "0123456789abcdefABCDEF") != n)
+		return -1;
+	return (int)strtoul(text, NULL, 16);
+}
+
+/* "DD" or "DD.F", one digit will do for the device. */
+static int set_addr(struct machine_device *d, const char *value, struct machine_error *err)
+{
+	char device[8];
+	size_t n = strcspn(value, ".");
+	int dev, fn = 0;
+
+	snprintf(device, sizeof(device), "%.*s", (int)MIN(n, sizeof(device) - 1), value);
+	dev = hex_value(device, 2);
+	if (value[n])
+		fn = hex_value(value + n + 1, 1);
+	if (dev < 0 || dev > 0x1f || fn < 0 || fn > 7)
+		return machine_fail(err, EINVAL,
+				    "%s: addr=%.16s is no address on a bus; write device and "
+				    "function in hexadecimal, for example \"1f.2\", or the device "
+				    "alone",
+				    d->model->name, value);
+	d->devfn = dev << 3 | fn;
+	return 0;
+}
+
+static int set_bus(struct machine_device *d, const char *value, struct machine_error *err)
+{
+	d->bus = hex_value(value, 2);
+	if (d->bus > 0)
+		return 0;
+	return machine_fail(err, EINVAL,
+			    "%s: bus=%.16s is no number of a bus below a bridge; write \"01\" to "
+			    "\"ff\", in hexadecimal",
+			    d->model->name, value);
+}
+
 static int set_driver(struct machine_device *d, const char *value, struct machine_error *err)
 {
 	char drivers[256];
@@ -123,18 +197,33 @@ static int set_driver(struct machine_device *d, const char *value, struct machin
 	return d->driver ? 0 : machine_fail(err, ENOMEM, "out of memory");
 }
 
+/* The keys that are not the model's to know. */
+static const struct own_key {
+	const char *key;
+	bool in_tree, bridge;
+	int (*set)(struct machine_device *d, const char *value, struct machine_error *err);
+} own_keys[] = {
+	{ "bdf", false, false, set_bdf },
+	{ "driver", false, false, set_driver },
+	{ "addr", true, false, set_addr },
+	{ "bus", true, true, set_bus },
+};
+
 int machine_device_set(struct machine_device *d, const char *key, const char *value,
 		       struct machine_error *err)
 {
-	char keys[256];
+	char keys[384];
 	int r;
 
-	if (!strcmp(key, "bdf"))
-		return set_bdf(d, value, err);
-	if (!strcmp(key, "driver"))
-		return set_driver(d, value, err);
-	if (!find_key(d->model->options, key)) {
-		list_keys(d->model, keys, sizeof(keys));
+	for (size_t i = 0; i < ARRAY_SIZE(own_keys); i++) {
+		const struct own_key *k = &own_keys[i];
+
+		if (!strcmp(k->key, key) && (d->in_tree || !k->in_tree) &&
+		    (machine_is_bridge(d->model) || !k->bridge))
+			return k->set(d, value, err);
+	}
+	if (!find_key(d->model->options, key) && !find_key(pcif_keys, key)) {
+		list_keys(d, keys, sizeof(keys));
 		return machine_fail(err, EINVAL, "%s: no key \"%.64s\"; keys: %s", d->model->name,
 				    key, keys);
 	}
@@ -150,26 +239,26 @@ int machine_device_set(struct machine_device *d, const char *key, const char *va
 
 /* ------------------------------------------------------------------ its place */
 
-static bool bus_used(const struct machine *m, uint32_t domain, unsigned bus)
+/* A bus, the one before it for a root port, and that is not the one before a bus in use. */
+static bool place_free(const struct machine *m, uint32_t domain, unsigned bus)
 {
-	for (unsigned i = 0; i < m->n_places; i++) {
-		const struct pci_bdf *a = &m->places[i].bdf;
-
-		if (a->domain == domain && (a->bus == bus || a->bus == bus + 1))
-			return true;
-	}
-	return false;
+	return pcim_bus_free(m->pci, domain, bus - 1) && pcim_bus_free(m->pci, domain, bus) &&
+	       (bus == 0xff || pcim_bus_free(m->pci, domain, bus + 1));
 }
 
-static int free_place(const struct machine *m, struct pci_bdf *bdf)
+static int free_place(struct machine *m, struct pci_bdf *bdf)
 {
-	for (uint32_t domain = 0; domain <= LAST_DOMAIN; domain++) {
-		for (unsigned bus = FIRST_BUS; bus <= 0xff; bus += 2) {
-			if (bus_used(m, domain, bus) || bus_used(m, domain, bus - 1))
+	unsigned bus = MAX(m->next.bus, FIRST_BUS);
+
+	for (uint32_t domain = m->next.domain; domain <= LAST_DOMAIN; domain++) {
+		for (; bus <= 0xff; bus += 2) {
+			if (!place_free(m, domain, bus))
 				continue;
 			*bdf = (struct pci_bdf){ .domain = domain, .bus = (uint8_t)bus };
+			m->next = *bdf;
 			return 0;
 		}
+		bus = FIRST_BUS;
 	}
 	return -ENOSPC;
 }
@@ -191,20 +280,50 @@ static int remember(struct machine *m, struct machine_device *d)
 	return 0;
 }
 
-int machine_device_make(struct machine *m, struct machine_device *d, struct machine_error *err)
+/* @why is what pci or the model said of the device at @bdf. */
+static int fail_device(const struct machine_device *d, int r, const struct pcif_reply_error *why,
+		       struct machine_error *err)
 {
-	struct pcif_reply_error why = { "" };
 	char at[PCI_BDF_STRLEN];
-	int r;
 
+	pcif_bdf_format(d->bdf, at);
+	/* Texts of pci begin with the address, those of models do not. */
+	if (!strncmp(why->text, at, strlen(at)))
+		return machine_fail(err, -r, "%s at %s", d->model->name, why->text);
+	if (why->text[0])
+		return machine_fail(err, -r, "%s at %s: %s", d->model->name, at, why->text);
+	return machine_fail(err, -r, "%s at %s: %s", d->model->name, at, strerror(-r));
+}
+
+static int check_make(const struct machine *m, const struct machine_device *d,
+		      struct machine_error *err)
+{
 	if (m->bus)
 		return machine_fail(err, EBUSY,
 				    "%s: the machine is started, no device can be "
 				    "added any more",
 				    d->model->name);
 	if (m->n_places >= MACHINE_MAX_DEVICES)
-		return machine_fail(err, ENOSPC, "%s: a machine has at most %u devices",
+		return machine_fail(err, ENOSPC,
+				    "%s: a machine has at most %u devices; make another machine "
+				    "for the rest",
 				    d->model->name, MACHINE_MAX_DEVICES);
+	return 0;
+}
+
+int machine_device_make(struct machine *m, struct machine_device *d, struct machine_error *err)
+{
+	const char *conventional = pcif_param(d->params, "conventional");
+	struct pcif_reply_error why = { "" };
+	int r = check_make(m, d, err);
+
+	if (r)
+		return r;
+	if (conventional && !strcmp(conventional, "on"))
+		return machine_fail(err, EINVAL,
+				    "%s: conventional=on: what is not PCI Express cannot be below "
+				    "a root port; put it into \"root_buses\" of a machine file",
+				    d->model->name);
 	if (!d->has_bdf && free_place(m, &d->bdf))
 		return machine_fail(err, ENOSPC,
 				    "%s: no free bus is left; give bdf=", d->model->name);
@@ -215,13 +334,25 @@ int machine_device_make(struct machine *m, struct machine_device *d, struct mach
 	if (!r)
 		return 0;
 	free(m->places[--m->n_places].driver);
-	pcif_bdf_format(d->bdf, at);
-	/* Texts of pci begin with the address, those of models do not. */
-	if (!strncmp(why.text, at, strlen(at)))
-		return machine_fail(err, -r, "%s at %s", d->model->name, why.text);
-	if (why.text[0])
-		return machine_fail(err, -r, "%s at %s: %s", d->model->name, at, why.text);
-	return machine_fail(err, -r, "%s at %s: %s", d->model->name, at, strerror(-r));
+	return fail_device(d, r, &why, err);
+}
+
+int machine_device_make_on_bus(struct machine *m, struct machine_device *d, struct pcif **f,
+			       struct machine_error *err)
+{
+	struct pcif_reply_error why = { "" };
+	int r = check_make(m, d, err);
+
+	if (r)
+		return r;
+	r = remember(m, d);
+	if (r)
+		return machine_fail(err, -r, "out of memory");
+	r = pcim_add_on_bus(m->pci, d->bdf, d->model, d->params, &why, f);
+	if (!r)
+		return 0;
+	free(m->places[--m->n_places].driver);
+	return fail_device(d, r, &why, err);
 }
 
 /* ------------------------------------------------------------------ SPEC */
@@ -261,7 +392,7 @@ static int parse_spec(struct machine_device *d, char *text, struct machine_error
 				    "MODEL[,key=value]...; models: %s",
 				    models);
 	}
-	r = machine_device_init(d, item, err);
+	r = machine_device_init(d, item, false, err);
 	while (!r && (item = next_item(&text))) {
 		char *value = strchr(item, '=');
 
