@@ -32,11 +32,12 @@ int irq_init(struct pcif *f)
 	pthread_rwlockattr_destroy(&attr);
 	if (rc)
 		return -rc;
+	pthread_mutex_init(&f->irq.hold_lock, NULL);
 	if (f->desc.msix_vectors) {
 		f->msix_table =
 			calloc((size_t)f->desc.msix_vectors * MSIX_ENTRY_WORDS, sizeof(uint32_t));
 		if (!f->msix_table) {
-			pthread_rwlock_destroy(&f->irq.conn);
+			irq_fini(f);
 			return -ENOMEM;
 		}
 	}
@@ -45,9 +46,33 @@ int irq_init(struct pcif *f)
 
 void irq_fini(struct pcif *f)
 {
+	pthread_mutex_destroy(&f->irq.hold_lock);
 	pthread_rwlock_destroy(&f->irq.conn);
 	free(f->msix_table);
 	f->msix_table = NULL;
+}
+
+/* ------------------------------------------------------------------ holding the sink */
+
+void pcif_set_hold_cb(struct pcif *f, void (*cb)(void *data, bool hold), void *data)
+{
+	pthread_mutex_lock(&f->irq.hold_lock);
+	f->irq.hold_cb = cb;
+	f->irq.hold_data = data;
+	if (cb && f->irq.holds)
+		cb(data, true);
+	pthread_mutex_unlock(&f->irq.hold_lock);
+}
+
+void irq_hold(struct pcif *f, bool hold)
+{
+	struct irq_state *q = &f->irq;
+
+	pthread_mutex_lock(&q->hold_lock);
+	q->holds += hold ? 1 : -1;
+	if (q->hold_cb && q->holds == (hold ? 1 : 0))
+		q->hold_cb(q->hold_data, hold);
+	pthread_mutex_unlock(&q->hold_lock);
 }
 
 /* ------------------------------------------------------------------ delivery */

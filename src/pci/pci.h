@@ -385,6 +385,14 @@ struct pcif_irq_sink {
  * running: hold no lock that a sink takes. */
 void pcif_irq_connect(struct pcif *f, enum pcif_irq_mode mode, unsigned vectors,
 		      const struct pcif_irq_sink *sink);
+/*
+ * A reset waits for the model's threads, and these may be in a sink that waits for a client. @cb is
+ * told before and after any reset of @f, also one that comes with its PF's: while @hold the sink
+ * must not wait, and what is in it must get out. It is called from any thread, holding locks of
+ * pci; and at once if a reset is running. NULL: nobody is told any more, nor is being told when
+ * this returns.
+ */
+void pcif_set_hold_cb(struct pcif *f, void (*cb)(void *data, bool hold), void *data);
 bool pcif_intx_level(const struct pcif *f);
 uint64_t pcif_irq_count(const struct pcif *f); /* messages and edges delivered */
 

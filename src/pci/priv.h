@@ -95,6 +95,10 @@ struct irq_state {
 	_Atomic uint64_t count;
 	_Atomic uint32_t msi_mask, msi_pending;
 	_Atomic uint64_t msix_mask[VECTOR_WORDS], msix_pending[VECTOR_WORDS];
+	pthread_mutex_t hold_lock; /* the three below; held over the callback */
+	unsigned holds;
+	void (*hold_cb)(void *data, bool hold);
+	void *hold_data;
 };
 
 struct bar_image {
@@ -218,7 +222,8 @@ void bar_images_free(struct pcif *f);
 /* irq.c */
 int irq_init(struct pcif *f);
 void irq_fini(struct pcif *f);
-void irq_reset(struct pcif *f); /* conn held for writing, cfg held */
+void irq_reset(struct pcif *f);		  /* conn held for writing, cfg held */
+void irq_hold(struct pcif *f, bool hold); /* see pcif_set_hold_cb(); best before ctl is taken */
 /* Delivers what became deliverable, the pin's level too if @intx; no lock held but ctl. */
 void irq_replay(struct pcif *f, bool intx);
 uint32_t irq_msix_read(struct pcif *f, uint64_t offset);

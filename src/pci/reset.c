@@ -20,6 +20,7 @@ void reset_locked(struct pcif *f)
 {
 	const uint32_t on = PCI_COMMAND_MEMORY | PCI_COMMAND_IO | PCI_COMMAND_MASTER;
 
+	irq_hold(f, true);
 	pthread_mutex_lock(&f->cfg);
 	f->config.value[PCI_COMMAND] &= (uint8_t)~on;
 	f->resetting = true; /* a VF decodes whatever its command register says */
@@ -40,6 +41,7 @@ void reset_locked(struct pcif *f)
 	pthread_mutex_unlock(&f->cfg);
 	pthread_rwlock_unlock(&f->irq.conn);
 	reset_apply_gate(f);
+	irq_hold(f, false);
 	atomic_fetch_add(&f->resets, 1);
 	/* VF Enable is clear now. */
 	if (f->sriov)
@@ -61,9 +63,12 @@ void reset_notify(struct pcif *f)
  */
 void pcif_reset(struct pcif *f)
 {
+	/* Who has the lock may be in a sink. */
+	irq_hold(f, true);
 	pthread_mutex_lock(&f->ctl);
 	reset_locked(f);
 	pthread_mutex_unlock(&f->ctl);
+	irq_hold(f, false);
 	reset_notify(f);
 }
 

@@ -241,13 +241,24 @@ bool sriov_written(struct pcif *f, const uint8_t *before)
 	return (cap[PCI_SRIOV_CTRL] ^ before[PCI_SRIOV_CTRL]) & VF_CONTROL;
 }
 
+static bool was_on(struct pcif *vf)
+{
+	bool on;
+
+	pthread_mutex_lock(&vf->cfg);
+	on = !vf->vf_off;
+	pthread_mutex_unlock(&vf->cfg);
+	return on;
+}
+
 void sriov_vf_set(struct pcif *vf, bool on, bool mem)
 {
-	bool gone;
+	bool gone = !on && was_on(vf);
 
+	if (gone)
+		irq_hold(vf, true);
 	pthread_mutex_lock(&vf->ctl);
 	pthread_mutex_lock(&vf->cfg);
-	gone = !on && !vf->vf_off;
 	vf->vf_off = !on;
 	vf->vf_mem_off = !mem;
 	config_update_gate(vf);
@@ -257,8 +268,10 @@ void sriov_vf_set(struct pcif *vf, bool on, bool mem)
 	else
 		reset_apply_gate(vf);
 	pthread_mutex_unlock(&vf->ctl);
-	if (gone)
-		reset_notify(vf);
+	if (!gone)
+		return;
+	irq_hold(vf, false);
+	reset_notify(vf);
 }
 
 /* The VFs of @pf, in the tree or unplugged, with references. */

@@ -22,6 +22,8 @@ static unsigned vdev_vectors(const struct pcif_desc *desc)
 
 int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f)
 {
+	int ret;
+
 	d->v = v;
 	d->f = f;
 	d->refs = 1;
@@ -30,11 +32,12 @@ int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f)
 	d->intx_sink = (struct pcif_irq_sink){ .intx = irq_intx, .data = d };
 	d->n_vectors = vdev_vectors(pcif_desc(f));
 	d->vectors = calloc(d->n_vectors, sizeof(*d->vectors));
-	d->parked = calloc(d->n_vectors + 1, sizeof(*d->parked));
-	if (!d->vectors || !d->parked) {
-		free(d->vectors);
-		free(d->parked);
+	if (!d->vectors)
 		return -ENOMEM;
+	ret = token_init(d);
+	if (ret) {
+		free(d->vectors);
+		return ret;
 	}
 	pcif_get(f);
 	for (unsigned i = 0; i < d->n_vectors; i++)
@@ -59,9 +62,9 @@ void vdev_fini(struct vdev *d)
 	pthread_mutex_destroy(&d->lock);
 	pthread_mutex_destroy(&d->intx_lock);
 	free(d->vectors);
-	free(d->parked);
 	vconfig_fini(&d->cfg);
 	free(d->open_state);
+	vdev_put(d->pf);
 	pcif_put(d->f);
 }
 

@@ -67,6 +67,29 @@ static void vconfig_add_bars(struct vdev *d)
 	c->value[PCI_INTERRUPT_PIN] = desc->intx_pin;
 }
 
+/*
+ * What a VF's own registers do not say: ids, and that it decodes memory; and the types of its BARs,
+ * which are its PF's. Source: vfio_config_init(), vfio_bar_fixup().
+ */
+static void vconfig_add_vf(struct vdev *d)
+{
+	const struct pcif_desc *desc = pcif_desc(d->f);
+	struct vconfig *c = &d->cfg;
+
+	bytes_put(c->value + PCI_VENDOR_ID, 2, desc->vendor);
+	bytes_put(c->value + PCI_DEVICE_ID, 2, desc->device);
+	c->virt[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
+	c->value[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
+	for (unsigned i = 0; i < PCIF_NUM_BARS; i++) {
+		uint8_t *low = c->value + PCI_BASE_ADDRESS_0 + 4 * i;
+
+		if (desc->bars[i].type == PCIF_BAR_MEM64)
+			*low |= PCI_BASE_ADDRESS_MEM_TYPE_64;
+		if (desc->bars[i].prefetchable)
+			*low |= PCI_BASE_ADDRESS_MEM_PREFETCH;
+	}
+}
+
 /* Address and data of the wide form, and the mask register. */
 static void vconfig_add_msi(struct vdev *d, unsigned at)
 {
@@ -237,6 +260,8 @@ int vconfig_init(struct vdev *d)
 	for (const struct config_field *f = config_header; f->size; f++)
 		vconfig_set_field(c, 0, f);
 	vconfig_add_bars(d);
+	if (pcif_is_vf(d->f))
+		vconfig_add_vf(d);
 	owner = vconfig_add_caps(d);
 	if (c->size > PCI_CFG_SPACE_SIZE)
 		vconfig_add_ext_caps(d, owner);

@@ -472,18 +472,13 @@ int device_set_irqs(struct vfio_obj *obj, struct vfio_call *call)
 	return ret;
 }
 
-void irq_park(struct vdev *d)
+void irq_hold_wires(void *data, bool hold)
 {
-	for (unsigned i = 0; i < d->n_vectors; i++)
-		d->parked[i] = wire_swap(&d->vectors[i], -1);
-	d->parked[d->n_vectors] = wire_swap(&d->intx, -1);
-}
+	struct vdev *d = data;
 
-void irq_unpark(struct vdev *d)
-{
 	for (unsigned i = 0; i < d->n_vectors; i++)
-		wire_swap(&d->vectors[i], d->parked[i]);
-	wire_swap(&d->intx, d->parked[d->n_vectors]);
+		wire_hold(&d->vectors[i], hold);
+	wire_hold(&d->intx, hold);
 }
 
 void irq_teardown(struct vdev *d)

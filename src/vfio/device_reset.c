@@ -23,9 +23,7 @@ void vdev_reset(struct vdev *d)
 	vdev_set_power(d, 0);
 	bus_config_save(d->f, saved);
 	/* What the device raises from here on it keeps pending until bus mastering is back on. */
-	irq_park(d);
 	pcif_reset(d->f);
-	irq_unpark(d);
 	bus_config_restore(d->f, saved);
 }
 
@@ -61,6 +59,9 @@ void vdev_set_power(struct vdev *d, unsigned state)
 	now = ctrl & PCI_PM_CTRL_STATE_MASK;
 	if (state == now)
 		return;
+	/* VFs do not go on without their PF. */
+	if (state && (d->sriov || pcif_num_vfs(d->f)))
+		return;
 	if ((state == 1 && !(pmc & PCI_PM_CAP_D1)) || (state == 2 && !(pmc & PCI_PM_CAP_D2)))
 		return;
 	/* A sleeping function wakes to D0 only. */
@@ -69,14 +70,30 @@ void vdev_set_power(struct vdev *d, unsigned state)
 	lost = now == 3 && !(ctrl & PCI_PM_CTRL_NO_SOFT_RESET);
 	if (lost)
 		bus_config_save(d->f, saved);
-	irq_park(d);
+	irq_hold_wires(d, true);
 	pcif_config_write(d->f, pm + PCI_PM_CTRL, 2, (ctrl & ~PCI_PM_CTRL_STATE_MASK) | state);
-	irq_unpark(d);
+	irq_hold_wires(d, false);
 	if (lost)
 		bus_config_restore(d->f, saved);
 }
 
 /* ------------------------------------------------------------------ hot reset */
+
+/*
+ * VFs that found no place on the bus of their PF have one for which there is no bridge of its own:
+ * it cannot be reset, nor is it found by going down from a bridge. Source: virtfn_add_bus().
+ */
+static bool on_virtual_bus(const struct pcif *f)
+{
+	return pcif_is_vf(f) && pcif_bdf(f).bus != pcif_bdf(pcif_pf(f)).bus;
+}
+
+/* A device on a root bus has neither a slot nor a bridge above it to reset. Source:
+ * pci_probe_reset_bus(). */
+static bool has_bus_to_reset(const struct vdev *d)
+{
+	return pcif_parent(d->f) && !on_virtual_bus(d->f);
+}
 
 /* Is @f hit when the bus of @d is reset? The bus itself and all below. */
 static bool bus_reset_hits(const struct vdev *d, const struct pcif *f)
@@ -85,7 +102,8 @@ static bool bus_reset_hits(const struct vdev *d, const struct pcif *f)
 	uint8_t secondary, subordinate;
 
 	pcif_bridge_buses(pcif_parent(d->f), &secondary, &subordinate);
-	return b.domain == pcif_bdf(d->f).domain && b.bus >= secondary && b.bus <= subordinate;
+	return !on_virtual_bus(f) && b.domain == pcif_bdf(d->f).domain && b.bus >= secondary &&
+	       b.bus <= subordinate;
 }
 
 /* Who is hit when the bus of @d is reset; to be freed with pcim_list_free(). */
@@ -116,8 +134,7 @@ int device_get_hot_reset_info(struct vfio_obj *obj, struct vfio_call *call)
 	size_t room;
 	int ret;
 
-	/* A device on a root bus has neither a slot nor a bridge above it to reset. */
-	if (!pcif_parent(d->f))
+	if (!has_bus_to_reset(d))
 		return -ENODEV;
 	memcpy(&info, call->data, sizeof(info));
 	room = (MIN((size_t)info.argsz, call->size) - sizeof(info)) /
@@ -211,14 +228,37 @@ static int check_reset_set(const struct reset_set *s, const struct vfio_call *ca
 	return 0;
 }
 
-static void reset_one(struct vdev *d, bool only_closed)
+/*
+ * Everything is saved first and put back last, VFs after their PFs: a reset of these is one of
+ * theirs. Locks are taken in order of address, and by nobody else more than one. Source:
+ * pci_bus_save_and_disable_locked(), pci_bus_restore_locked().
+ */
+static int reset_all(const struct reset_set *s, bool only_closed)
 {
-	pthread_mutex_lock(&d->lock);
-	if (!only_closed || !d->opens) {
-		vdev_reset(d);
-		d->needs_reset = false;
+	uint8_t *saved = malloc(MAX(s->hit.n, 1u) * (size_t)PCIF_CONFIG_SIZE);
+	bool can = true;
+
+	if (!saved)
+		return -ENOMEM;
+	for (unsigned i = 0; i < s->hit.n; i++) {
+		pthread_mutex_lock(&s->devices[i]->lock);
+		can &= !only_closed || !s->devices[i]->opens;
 	}
-	pthread_mutex_unlock(&d->lock);
+	for (unsigned i = 0; i < s->hit.n && can; i++) {
+		vdev_set_power(s->devices[i], 0);
+		bus_config_save(s->hit.f[i], saved + i * (size_t)PCIF_CONFIG_SIZE);
+	}
+	for (unsigned i = 0; i < s->hit.n && can; i++)
+		if (!pcif_is_vf(s->hit.f[i]))
+			pcif_reset(s->hit.f[i]);
+	for (unsigned i = 0; i < s->hit.n && can; i++) {
+		bus_config_restore(s->hit.f[i], saved + i * (size_t)PCIF_CONFIG_SIZE);
+		s->devices[i]->needs_reset = false;
+	}
+	for (unsigned i = 0; i < s->hit.n; i++)
+		pthread_mutex_unlock(&s->devices[i]->lock);
+	free(saved);
+	return 0;
 }
 
 /* Source: vfio_pci_dev_set_try_reset(). That it can not be done is nobody's error. */
@@ -227,14 +267,14 @@ void vdev_reset_set(struct vdev *d)
 	struct reset_set s = { 0 };
 	bool needed = false, can = true;
 
-	if (!pcif_parent(d->f) || reset_set_init(&s, d))
+	if (!has_bus_to_reset(d) || reset_set_init(&s, d))
 		return;
 	for (unsigned i = 0; i < s.hit.n; i++) {
 		can &= s.devices[i] && !s.devices[i]->open;
 		needed |= s.devices[i] && s.devices[i]->needs_reset;
 	}
-	for (unsigned i = 0; i < s.hit.n && needed && can; i++)
-		reset_one(s.devices[i], true);
+	if (needed && can)
+		(void)reset_all(&s, true);
 	reset_set_fini(&s);
 }
 
@@ -250,7 +290,7 @@ int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call)
 	/* None at all is the way of devices that were opened by themselves. */
 	if (h.flags || !h.count)
 		return -EINVAL;
-	if (!pcif_parent(d->f))
+	if (!has_bus_to_reset(d))
 		return -ENODEV;
 	ret = reset_set_init(&s, d);
 	if (ret)
@@ -263,10 +303,10 @@ int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call)
 		ret = check_reset_groups(obj->v, call, h.count);
 	if (!ret)
 		ret = check_reset_set(&s, call, h.count);
-	for (unsigned i = 0; i < s.hit.n && !ret; i++) {
+	for (unsigned i = 0; i < s.hit.n && !ret; i++)
 		vdev_awake(s.devices[i]);
-		reset_one(s.devices[i], false);
-	}
+	if (!ret)
+		ret = reset_all(&s, false);
 	reset_set_fini(&s);
 	return ret;
 }

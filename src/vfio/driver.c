@@ -65,6 +65,17 @@ static void group_exit(struct vfio *v, struct group *g)
 		free(g);
 }
 
+/* Who made the VF, if it was VFIO. Source: vfio_pci_vf_init(). */
+static void find_pf(struct vdev *d)
+{
+	struct vdev *pf = vfio_find_device(d->v, pcif_pf(d->f));
+
+	if (pf && pf->sriov)
+		d->pf = pf;
+	else
+		vdev_put(pf);
+}
+
 static int vfio_pci_probe(void *data, struct pcif *f)
 {
 	struct vfio *v = data;
@@ -87,6 +98,8 @@ static int vfio_pci_probe(void *data, struct pcif *f)
 		free(d);
 		return ret;
 	}
+	if (pcif_is_vf(f))
+		find_pf(d);
 	pthread_mutex_lock(&v->lock);
 	d->group = group_enter(v, pcif_group(f));
 	if (d->group) {
@@ -104,6 +117,7 @@ static int vfio_pci_probe(void *data, struct pcif *f)
 		vdev_put(d);
 		return -ENOMEM;
 	}
+	pcif_set_hold_cb(f, irq_hold_wires, d);
 	return 0;
 }
 
@@ -140,6 +154,30 @@ static bool wait_for_users(struct vfio *v, struct vdev *d, const atomic_bool *ca
 	return true;
 }
 
+/* From here on the PF stays in D0, awake. With the lock of its bus. */
+static int sriov_enable(struct vdev *d, unsigned n)
+{
+	int ret;
+
+	pthread_mutex_lock(&d->lock);
+	vdev_set_power(d, 0);
+	d->sriov = true;
+	pthread_mutex_unlock(&d->lock);
+	ret = bus_sriov_enable(d->v->bus, d->f, n, VFIO_PCI_DRIVER);
+	if (ret)
+		d->sriov = false;
+	return ret;
+}
+
+static int sriov_disable(struct vdev *d, const atomic_bool *cancel)
+{
+	int ret = bus_sriov_disable(d->v->bus, d->f, cancel);
+
+	if (!ret)
+		d->sriov = false;
+	return ret;
+}
+
 static int vfio_pci_remove(void *data, struct pcif *f, const atomic_bool *cancel)
 {
 	struct vfio *v = data;
@@ -148,7 +186,7 @@ static int vfio_pci_remove(void *data, struct pcif *f, const atomic_bool *cancel
 
 	if (!d)
 		return 0;
-	ret = bus_sriov_disable(v->bus, f, cancel);
+	ret = sriov_disable(d, cancel);
 	if (ret) {
 		vdev_put(d);
 		return ret;
@@ -161,6 +199,7 @@ static int vfio_pci_remove(void *data, struct pcif *f, const atomic_bool *cancel
 		*at = d->next;
 		group_exit(v, d->group);
 		d->group = NULL;
+		pcif_set_hold_cb(f, NULL, NULL);
 	} else {
 		d->leaving = false;
 		ret = -EINTR;
@@ -177,12 +216,15 @@ static int vfio_pci_sriov_configure(void *data, struct pcif *pf, unsigned n,
 				    const atomic_bool *cancel)
 {
 	struct vfio *v = data;
+	struct vdev *d = vfio_find_device(v, pf);
+	int ret = -ENOENT;
 
-	if (!atomic_load(&v->sriov))
+	if (!d)
 		return -ENOENT;
-	if (!n)
-		return bus_sriov_disable(v->bus, pf, cancel);
-	return bus_sriov_enable(v->bus, pf, n, VFIO_PCI_DRIVER);
+	if (atomic_load(&v->sriov))
+		ret = n ? sriov_enable(d, n) : sriov_disable(d, cancel);
+	vdev_put(d);
+	return ret;
 }
 
 const struct bus_driver vfio_pci_driver = {

@@ -54,6 +54,7 @@ void wire_init(struct wire *w)
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_mutex_init(&w->fd_lock, NULL);
 	w->fd = -1;
+	w->held = 0;
 }
 
 void wire_fini(struct wire *w)
@@ -88,32 +89,42 @@ void wire_rescue(struct wire *w)
 	pthread_mutex_unlock(&w->fd_lock);
 }
 
-int wire_swap(struct wire *w, int fd)
+/*
+ * Both locks. A raising thread is at work, for about a microsecond, unless the client made its
+ * write wait: then there is no room in the counter.
+ */
+static void wire_lock(struct wire *w)
 {
-	int old;
-
-	/*
-	 * A raising thread is at work, for about a microsecond, unless the client made its write
-	 * wait: then there is no room in the counter.
-	 */
 	while (pthread_mutex_trylock(&w->lock)) {
 		wire_rescue(w);
 		sched_yield();
 	}
 	pthread_mutex_lock(&w->fd_lock);
-	old = w->fd;
-	w->fd = fd;
+}
+
+static void wire_unlock(struct wire *w)
+{
 	pthread_mutex_unlock(&w->fd_lock);
 	pthread_mutex_unlock(&w->lock);
-	return old;
 }
 
 void wire_set(struct wire *w, int fd)
 {
-	int old = wire_swap(w, fd);
+	int old;
 
+	wire_lock(w);
+	old = w->fd;
+	w->fd = fd;
+	wire_unlock(w);
 	if (old >= 0)
 		close(old);
+}
+
+void wire_hold(struct wire *w, bool hold)
+{
+	wire_lock(w);
+	w->held += hold ? 1 : -1;
+	wire_unlock(w);
 }
 
 void wire_signal(struct wire *w)
@@ -121,7 +132,7 @@ void wire_signal(struct wire *w)
 	const uint64_t one = 1;
 
 	pthread_mutex_lock(&w->lock);
-	if (w->fd >= 0 && fd_ready(w->fd, POLLOUT)) {
+	if (w->fd >= 0 && !w->held && fd_ready(w->fd, POLLOUT)) {
 		/* EINTR is the only failure left: the counter has not changed, and waits for the
 		 * client no longer than this once. */
 		while (write(w->fd, &one, sizeof(one)) < 0 && errno == EINTR)

@@ -63,11 +63,20 @@ static int refuse(struct feature_request *r)
 	return -EINVAL;
 }
 
+/* Whoever has the PF may set it, open VFs or not. Source: vfio_pci_core_feature_token(). */
+static int set_token(struct feature_request *r)
+{
+	memcpy(r->d->token, r->data, TOKEN_SIZE);
+	return 0;
+}
+
 static const struct feature {
 	uint32_t index, directions;
 	uint32_t size; /* bytes of data at least */
 	int (*run)(struct feature_request *r);
+	bool machine; /* under vfio.lock, not the device's */
 } features[] = {
+	{ VFIO_DEVICE_FEATURE_PCI_VF_TOKEN, VFIO_DEVICE_FEATURE_SET, TOKEN_SIZE, set_token, true },
 	{ VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, VFIO_DEVICE_FEATURE_SET, 0, low_power_entry },
 	{ VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, VFIO_DEVICE_FEATURE_SET, 8,
 	  low_power_entry_with_wakeup },
@@ -85,6 +94,7 @@ static int feature_run(const struct feature *f, struct vdev *d, struct vfio_call
 		.size = call->size - sizeof(*head),
 		.call = call,
 	};
+	pthread_mutex_t *lock = f->machine ? &d->v->lock : &d->lock;
 	int ret;
 
 	if (head->flags & both & ~f->directions || !f->directions)
@@ -95,9 +105,9 @@ static int feature_run(const struct feature *f, struct vdev *d, struct vfio_call
 		return -EINVAL;
 	if (r.size < f->size)
 		return -EFAULT;
-	pthread_mutex_lock(&d->lock);
+	pthread_mutex_lock(lock);
 	ret = f->run(&r);
-	pthread_mutex_unlock(&d->lock);
+	pthread_mutex_unlock(lock);
 	return ret;
 }
 
@@ -111,6 +121,9 @@ int device_feature(struct vfio_obj *obj, struct vfio_call *call)
 		return -EINVAL;
 	if (!(head.flags & VFIO_DEVICE_FEATURE_PROBE) && (head.flags & both) == both)
 		return -EINVAL;
+	if ((head.flags & VFIO_DEVICE_FEATURE_MASK) == VFIO_DEVICE_FEATURE_PCI_VF_TOKEN &&
+	    !obj_device(obj)->has_token)
+		return -ENOTTY;
 	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
 		if (features[i].index == (head.flags & VFIO_DEVICE_FEATURE_MASK))
 			return feature_run(&features[i], obj_device(obj), call, &head);

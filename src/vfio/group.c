@@ -144,27 +144,6 @@ void vfio_group_set_client(struct vfio_obj *group, unsigned client)
 	pthread_mutex_unlock(&group->v->lock);
 }
 
-/*
- * The name of a device: its address, then nothing, or blanks and options. The only option there
- * is, the VF token, belongs to functions with SR-IOV; given for another it is refused, as is
- * anything else. Source: vfio_pci_core_match(), vfio_pci_validate_vf_token().
- * Returns 1 if @name means @f, 0 if not, -EINVAL.
- */
-static int group_name_match(struct pcif *f, const char *name)
-{
-	const char *bdf = pcif_name(f);
-	size_t n = strlen(bdf);
-
-	if (strncmp(name, bdf, n))
-		return 0;
-	name += n;
-	if (*name && *name != ' ')
-		return 0;
-	while (*name == ' ')
-		name++;
-	return *name ? -EINVAL : 1;
-}
-
 /* With vfio.lock. *@out is borrowed. */
 static int group_find_device(struct vfio *v, struct group *g, const char *name, struct vdev **out)
 {
@@ -173,7 +152,7 @@ static int group_find_device(struct vfio *v, struct group *g, const char *name, 
 
 		if (d->group != g || d->leaving)
 			continue;
-		ret = group_name_match(d->f, name);
+		ret = token_match(d, name);
 		if (ret < 0)
 			return ret;
 		if (ret) {
@@ -208,7 +187,7 @@ int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call)
 		g->refs++;
 		g->devices++;
 		d->refs++;
-		d->files++;
+		vdev_file_added(d);
 		file->d = d;
 	}
 	client = g->client;
@@ -223,8 +202,7 @@ int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call)
 		pthread_mutex_lock(&v->lock);
 		g->devices--;
 		group_put(v, g);
-		d->files--;
-		pthread_cond_broadcast(&v->closed);
+		vdev_file_gone(d);
 		pthread_mutex_unlock(&v->lock);
 		vdev_put(d);
 		free(file);

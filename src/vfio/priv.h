@@ -27,14 +27,18 @@ struct wire {
 	pthread_mutex_t lock;	 /* held while signalling: who holds it may write to @fd */
 	pthread_mutex_t fd_lock; /* short; @fd changes only under both */
 	int fd;			 /* ours; -1 none */
+	unsigned held;		 /* under both: nothing is signalled while it is not 0 */
 };
 void wire_init(struct wire *w);
 void wire_fini(struct wire *w);
 void wire_set(struct wire *w, int fd); /* consumes @fd; -1 clears */
 void wire_signal(struct wire *w);      /* adds 1; never blocks for good; nothing if not set */
 bool wire_is_set(struct wire *w);
-/* Returns what was set; the caller owns it. Waits for a signalling thread, never for the client. */
-int wire_swap(struct wire *w, int fd);
+/*
+ * One more, or one less, who wants no signal: they are lost meanwhile. Waits for a signalling
+ * thread, never for the client.
+ */
+void wire_hold(struct wire *w, bool hold);
 /* Lets a thread go on that a client's full counter stopped while it signalled. */
 void wire_rescue(struct wire *w);
 /* Our own duplicate of a client's eventfd: -EBADF, -EINVAL (something else), -EMFILE. */
@@ -134,6 +138,8 @@ struct vconfig {
 };
 
 /* A function that vfio-pci drives, from probe to remove; its device files keep it. */
+#define TOKEN_SIZE 16u
+
 struct vdev {
 	struct vfio *v;
 	struct pcif *f; /* a reference */
@@ -143,6 +149,12 @@ struct vdev {
 	unsigned refs; /* vfio.devices, device files, who works on it */
 	unsigned files;
 	bool leaving; /* is being unbound: no new file */
+	/* Of a VF: its PF, if that is VFIO's and made it; a reference, constant. */
+	struct vdev *pf;
+	/* Of a PF: what opens its VFs, and how many of these are open. */
+	bool has_token;
+	uint8_t token[TOKEN_SIZE];
+	unsigned token_users;
 	struct pcif_irq_sink msg_sink, intx_sink;
 
 	pthread_mutex_t lock; /* guards what follows, up to the next comment */
@@ -160,12 +172,12 @@ struct vdev {
 	/* Own locks. */
 	struct wire *vectors; /* @n_vectors of them */
 	unsigned n_vectors;
-	int *parked; /* their descriptors, and INTx's, during a reset (with @lock) */
 	struct wire err, req, wake;
 	pthread_mutex_t intx_lock; /* guards the three below */
 	bool intx_on, intx_masked, intx_virtual_off;
 	struct wire intx;
 
+	_Atomic bool sriov; /* of a PF: VFIO makes its VFs, or has */
 	_Atomic bool open;
 	_Atomic bool low_power; /* LOW_POWER_ENTRY is in force */
 	_Atomic bool low_power_wake;
@@ -234,6 +246,18 @@ struct group *vfio_find_group(struct vfio *v, unsigned number); /* NULL: nothing
 /* driver.c */
 extern const struct bus_driver vfio_pci_driver;
 
+/* token.c, with vfio.lock but for the first */
+int token_init(struct vdev *d);
+/* May @d be opened with token @uuid (NULL: with none)? -EACCES, -EINVAL. */
+int token_check(struct vdev *d, const uint8_t *uuid);
+/* 1 if @name, an address with options, means @d and may open it, 0 if it means another. */
+int token_match(struct vdev *d, const char *name);
+void token_use(struct vdev *d, int by); /* one VF more or less is open */
+
+/* vfio.c, with vfio.lock: one file more or less */
+void vdev_file_added(struct vdev *d);
+void vdev_file_gone(struct vdev *d);
+
 /* device.c */
 int device_get_info(struct vfio_obj *obj, struct vfio_call *call);
 int device_get_region_info(struct vfio_obj *obj, struct vfio_call *call);
@@ -290,10 +314,9 @@ int device_get_irq_info(struct vfio_obj *obj, struct vfio_call *call);
 int device_set_irqs(struct vfio_obj *obj, struct vfio_call *call);
 /*
  * Around a reset, which waits for the model's threads: none of them may be held up by a client's
- * eventfd then. With vdev.lock.
+ * eventfd then. For pcif_set_hold_cb().
  */
-void irq_park(struct vdev *d);
-void irq_unpark(struct vdev *d);
+void irq_hold_wires(void *data, bool hold);
 void irq_teardown(struct vdev *d); /* with vdev.lock: everything off, at close */
 void irq_set_virtual_intx(struct vdev *d, bool disabled); /* COMMAND bit 10 as clients see it */
 void irq_message(void *data, unsigned vector);		  /* sinks of pci */

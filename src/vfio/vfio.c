@@ -175,6 +175,19 @@ int vfio_open_group(struct vfio *v, unsigned group, struct vfio_obj **obj)
 	return 0;
 }
 
+void vdev_file_added(struct vdev *d)
+{
+	if (!d->files++)
+		token_use(d, 1);
+}
+
+void vdev_file_gone(struct vdev *d)
+{
+	if (!--d->files)
+		token_use(d, -1);
+	pthread_cond_broadcast(&d->v->closed);
+}
+
 static void device_file_free(struct device_file *file)
 {
 	struct vfio *v = file->obj.v;
@@ -184,8 +197,7 @@ static void device_file_free(struct device_file *file)
 	pthread_mutex_lock(&v->lock);
 	d->group->devices--;
 	group_put(v, d->group);
-	d->files--;
-	pthread_cond_broadcast(&v->closed);
+	vdev_file_gone(d);
 	pthread_mutex_unlock(&v->lock);
 	vdev_put(d);
 	free(file);

@@ -399,6 +399,81 @@ static void pf_reset(void **state)
 	pcim_free(m);
 }
 
+/* A sink that does not return before it is told that a reset is on. */
+struct stuck {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	struct pcif *f;
+	bool inside, hold;
+	unsigned begun, ended;
+};
+
+static void stuck_message(void *data, unsigned vector)
+{
+	struct stuck *s = data;
+
+	pthread_mutex_lock(&s->lock);
+	s->inside = true;
+	pthread_cond_broadcast(&s->cond);
+	while (!s->hold)
+		pthread_cond_wait(&s->cond, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void stuck_hold(void *data, bool hold)
+{
+	struct stuck *s = data;
+
+	pthread_mutex_lock(&s->lock);
+	s->hold = hold;
+	*(hold ? &s->begun : &s->ended) += 1;
+	pthread_cond_broadcast(&s->cond);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Even holding the lock that serialises changes of configuration space. */
+static void *unmask(void *data)
+{
+	struct stuck *s = data;
+
+	pcif_config_write(s->f, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	return NULL;
+}
+
+/* Nobody's reset waits for the client of a VF. */
+static void stuck_sinks(void **state)
+{
+	static void (*const resets[])(struct pcif * pf) = { pcif_reset, pcim_sriov_disable };
+	struct pcim *m;
+	struct pcif *pf = pf_of(&m, 1);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(resets); i++) {
+		struct stuck s = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER };
+		struct pcif_irq_sink sink = { .message = stuck_message, .data = &s };
+		pthread_t thread;
+
+		assert_int_equal(pcim_sriov_enable(pf, 1), 0);
+		s.f = pcim_vf(pf, 0);
+		pcif_irq_connect(s.f, PCIF_IRQ_MSIX, 3, &sink);
+		pcif_set_hold_cb(s.f, stuck_hold, &s);
+		pcif_irq_raise(s.f, 0); /* pending */
+		assert_int_equal(pthread_create(&thread, NULL, unmask, &s), 0);
+		pthread_mutex_lock(&s.lock);
+		while (!s.inside)
+			pthread_cond_wait(&s.cond, &s.lock);
+		pthread_mutex_unlock(&s.lock);
+		resets[i](pf);
+		pthread_join(thread, NULL);
+		assert_int_equal(s.begun, 1);
+		assert_int_equal(s.ended, 1);
+		pcif_set_hold_cb(s.f, NULL, NULL);
+		pcif_irq_connect(s.f, PCIF_IRQ_NONE, 0, NULL);
+		pcif_put(s.f);
+		pcim_sriov_disable(pf);
+	}
+	pcim_free(m);
+}
+
 /* One VF leaves, or cannot be made; and models that describe what cannot be. */
 static void failures(void **state)
 {
@@ -447,9 +522,10 @@ static void failures(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		tm_test(registers), tm_test(guarded_registers), tm_test(vf_config),
-		tm_test(addresses), tm_test(bus_numbers),	tm_test(windows),
-		tm_test(pf_reset),  tm_test(switched_by_hand),	tm_test(failures),
+		tm_test(registers),   tm_test(guarded_registers), tm_test(vf_config),
+		tm_test(addresses),   tm_test(bus_numbers),	  tm_test(windows),
+		tm_test(pf_reset),    tm_test(switched_by_hand),  tm_test(failures),
+		tm_test(stuck_sinks),
 	};
 
 	return cmocka_run_group_tests_name("pci_sriov", tests, NULL, NULL);

@@ -227,43 +227,6 @@ static void full_counter(void **state)
 	close(fd);
 }
 
-struct hostile {
-	struct pcif *f;
-	int fd;
-	_Atomic bool stop;
-};
-
-static void drain(int fd)
-{
-	uint64_t v;
-	struct iovec iov = { &v, sizeof(v) };
-
-	if (preadv2(fd, &iov, 1, -1, RWF_NOWAIT) < 0)
-		return;
-}
-
-static void *fill(void *data)
-{
-	struct hostile *h = data;
-	uint64_t max = ~0ull - 1;
-
-	while (!h->stop) {
-		drain(h->fd);
-		if (write(h->fd, &max, sizeof(max)) < 0)
-			break;
-	}
-	return NULL;
-}
-
-static void *raise_on(void *data)
-{
-	struct hostile *h = data;
-
-	for (unsigned i = 0; i < 20000; i++)
-		pcif_irq_raise(h->f, 0);
-	return NULL;
-}
-
 /*
  * A client that fills the counter between our look and our write: whatever the device waits for
  * then, resets and the closing of the file end.
@@ -277,8 +240,8 @@ static void hostile_counter(void **state)
 	open_device(x, FULL);
 	config_put(x, PCI_COMMAND, 2, 0x7);
 	assert_int_equal(set_fds(x, VFIO_PCI_MSIX_IRQ_INDEX, TRIGGER, 0, 1, &h.fd), 0);
-	assert_int_equal(pthread_create(&filler, NULL, fill, &h), 0);
-	assert_int_equal(pthread_create(&raiser, NULL, raise_on, &h), 0);
+	assert_int_equal(pthread_create(&filler, NULL, hostile_fill, &h), 0);
+	assert_int_equal(pthread_create(&raiser, NULL, hostile_raise, &h), 0);
 	for (unsigned i = 0; i < 20; i++)
 		assert_int_equal(call_value(x, x->dev, VFIO_DEVICE_RESET, 0), 0);
 	vfio_obj_put(x->dev);
@@ -286,7 +249,7 @@ static void hostile_counter(void **state)
 	pthread_join(raiser, NULL);
 	h.stop = true;
 	while (pthread_tryjoin_np(filler, NULL)) {
-		drain(h.fd);
+		hostile_drain(h.fd);
 		usleep(100);
 	}
 	close(h.fd);

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 
 #include "vfio_client.h"
 
@@ -131,6 +132,44 @@ static inline uint64_t counter(int efd)
 	uint64_t v = 0;
 
 	return read(efd, &v, sizeof(v)) == sizeof(v) ? v : 0;
+}
+
+/* A client that makes our writes to its eventfd wait, as often as it can. */
+struct hostile {
+	struct pcif *f;
+	int fd;
+	_Atomic bool stop;
+};
+
+static inline void hostile_drain(int fd)
+{
+	uint64_t v;
+	struct iovec iov = { &v, sizeof(v) };
+
+	if (preadv2(fd, &iov, 1, -1, RWF_NOWAIT) < 0)
+		return;
+}
+
+static inline void *hostile_fill(void *data)
+{
+	struct hostile *h = data;
+	uint64_t max = ~0ull - 1;
+
+	while (!h->stop) {
+		hostile_drain(h->fd);
+		if (write(h->fd, &max, sizeof(max)) < 0)
+			break;
+	}
+	return NULL;
+}
+
+static inline void *hostile_raise(void *data)
+{
+	struct hostile *h = data;
+
+	for (unsigned i = 0; i < 20000 && !h->stop; i++)
+		pcif_irq_raise(h->f, 0);
+	return NULL;
 }
 
 static inline int new_eventfd(void)
