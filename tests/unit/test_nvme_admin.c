@@ -221,6 +221,7 @@ static const struct nvmed_disk_ops *real_ops;
 static int fake_error;
 static _Atomic unsigned n_syncs;
 static unsigned sync_ms;
+static _Atomic bool sync_held;
 
 static int fake_readv(struct nvmed_disk *d, struct iovec *iov, unsigned n, uint64_t offset,
 		      bool nowait)
@@ -242,6 +243,8 @@ static int fake_zero(struct nvmed_disk *d, uint64_t offset, uint64_t size, enum 
 static int fake_sync(struct nvmed_disk *d)
 {
 	n_syncs++;
+	while (sync_held)
+		usleep(1000);
 	usleep(sync_ms * 1000);
 	return fake_error;
 }
@@ -398,6 +401,46 @@ static void busy_time(void **state)
 	nvmed_resume(cl->ctrl);
 	assert_true(busy >= 30000000);
 	assert_true(busy <= time_mono_ns() - start);
+	client_free(cl);
+}
+
+/*
+ * Abort: of what waits for a thread and has not begun, Abort Requested; of what is under way, or
+ * not there, nothing. The answer to the command comes before the answer to the Abort.
+ */
+static void abort_waiting(void **state)
+{
+	struct client *cl = open_fake("", false);
+	struct nvmed_sqe abort_cmd = { .opcode = NVMED_ADMIN_ABORT };
+	unsigned aborted = 0, flushed = 0;
+	uint32_t dw0;
+
+	sync_held = true;
+	for (unsigned i = 0; i < 12; i++)
+		client_queue_cmd(cl, 1, rw_cmd(NVMED_IO_FLUSH, 0, 1, 0, 0));
+	client_ring(cl, 1);
+	/* They are taken all at once; the last of them waits behind the others. */
+	while (!n_syncs)
+		sched_yield();
+	abort_cmd.cdw10 = le32_make(1 | 11 << 16);
+	assert_int_equal(client_do(cl, 0, abort_cmd, &dw0), 0);
+	assert_int_equal(dw0, 0);
+	assert_int_equal(client_do(cl, 0, abort_cmd, &dw0), 0);
+	assert_int_equal(dw0, 1);
+	sync_held = false;
+	for (unsigned i = 0; i < 12; i++) {
+		struct nvmed_cqe cqe = { 0 };
+		uint16_t status;
+
+		assert_true(client_wait(cl, 1, &cqe));
+		status = le16_get(cqe.status) >> 1;
+		if (le16_get(cqe.cid) == 11)
+			aborted += status == (NVMED_ABORT_REQUESTED | NVMED_STATUS_MORE);
+		else
+			flushed += !status;
+	}
+	assert_int_equal(aborted, 1);
+	assert_int_equal(flushed, 11);
 	client_free(cl);
 }
 
@@ -636,12 +679,19 @@ static void thresholds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(identify_controller), cmocka_unit_test(identify_namespace),
-		cmocka_unit_test(identify_lists),      cmocka_unit_test(identity),
-		cmocka_unit_test(smart_counters),      cmocka_unit_test(media_errors),
-		cmocka_unit_test(forced_unit_access),  cmocka_unit_test(busy_time),
-		cmocka_unit_test(error_entries),       cmocka_unit_test(features),
-		cmocka_unit_test(feature_scope),       cmocka_unit_test(thresholds),
+		cmocka_unit_test(identify_controller),
+		cmocka_unit_test(identify_namespace),
+		cmocka_unit_test(identify_lists),
+		cmocka_unit_test(identity),
+		cmocka_unit_test(smart_counters),
+		cmocka_unit_test(media_errors),
+		cmocka_unit_test(forced_unit_access),
+		cmocka_unit_test(busy_time),
+		cmocka_unit_test(abort_waiting),
+		cmocka_unit_test(error_entries),
+		cmocka_unit_test(features),
+		cmocka_unit_test(feature_scope),
+		cmocka_unit_test(thresholds),
 	};
 
 	return cmocka_run_group_tests_name("nvme_admin", tests, NULL, NULL);

@@ -268,6 +268,21 @@ static void stopped_queue(void **state)
 	}
 	assert_int_equal(client_create_queue(cl, 1, 8), 0);
 	assert_int_equal(client_do(cl, 1, read, NULL), 0);
+
+	/* The admin queue has its event still, and is made anew with the controller. */
+	client_queue_cmd(cl, 0, (struct nvmed_sqe){ .opcode = NVMED_ADMIN_ASYNC_EVENT });
+	client_ring(cl, 0);
+	client_pump(cl);
+	client_write32(cl, NVMED_DOORBELLS, 32);
+	assert_true(client_wait(cl, 0, &cqe));
+	assert_int_equal(le32_get(cqe.dw0), 0x10100);
+	client_queue_cmd(cl, 0, (struct nvmed_sqe){ .opcode = 0x7f });
+	client_ring(cl, 0);
+	assert_false(client_wait(cl, 0, &cqe));
+	assert_true(client_disable(cl));
+	assert_true(client_enable(cl, 32));
+	assert_int_equal(client_create_queue(cl, 1, 8), 0);
+	assert_int_equal(client_do(cl, 1, read, NULL), 0);
 	client_free(cl);
 }
 
