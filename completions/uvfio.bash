@@ -5,21 +5,32 @@ _uvfio_options()
 {
 	case $1 in
 	'') echo '-h --help -V --version' ;;
-	run) echo '-d --device -m --machine -v --verbose -q --quiet -h --help' ;;
-	list) echo '-a --all -j --json -s --socket -h --help' ;;
-	bind | unbind | sriov | iommu) echo '-j --json -s --socket -h --help' ;;
-	events) echo '-f --follow -j --json -s --socket -h --help' ;;
+	run) echo '-d --device -m --machine -j --join -v --verbose -q --quiet -h --help' ;;
+	up) echo '-n --name -d --device -f --foreground -j --json -v --verbose -q --quiet -h --help' ;;
+	down) echo '-f --force -w --wait -h --help' ;;
+	list) echo '-a --all -c --clients -j --json -n --name -s --socket -h --help' ;;
+	bind | unbind | sriov | iommu) echo '-j --json -n --name -s --socket -h --help' ;;
+	events) echo '-f --follow -j --json -n --name -s --socket -h --help' ;;
 	models) echo '-j --json -h --help' ;;
 	help) echo '-h --help' ;;
 	esac
 }
 
-_uvfio_commands='run list bind unbind sriov iommu events models help'
+_uvfio_commands='run up down list bind unbind sriov iommu events models help'
 
 # Models with their keys, as uvfio itself tells them.
 _uvfio_specs()
 {
 	uvfio models 2>/dev/null | sed -n 's/^  \([a-z0-9_]*\): .*/\1/p'
+}
+
+# Names of machines, which is what their sockets are called.
+_uvfio_machines()
+{
+	local dir
+	for dir in "$XDG_RUNTIME_DIR/uvfio" "/run/user/$UID/uvfio" "/tmp/uvfio-$UID"; do
+		[[ -O $dir ]] && ls "$dir" | sed -n '/[a-zA-Z].*\.sock$/s/\.sock$//p' && return
+	done
 }
 
 _uvfio_devices()
@@ -46,7 +57,7 @@ _uvfio()
 		# What follows the first operand is another command's line.
 		for ((i = 2; i < cword; i++)); do
 			case ${words[i]} in
-			-d | --device | -m | --machine) ((i++)) ;;
+			-d | --device | -m | --machine | -j | --join) ((i++)) ;;
 			--)
 				((i++))
 				break
@@ -57,7 +68,7 @@ _uvfio()
 		done
 		if ((i <= cword)) && [[ ${words[i - 1]} == -- || ${words[i]} != -* ]]; then
 			case $prev in
-			-d | --device | -m | --machine) ;;
+			-d | --device | -m | --machine | -j | --join) ;;
 			*)
 				if ((i < cword)) && declare -F _command_offset >/dev/null; then
 					_command_offset "$i"
@@ -74,9 +85,23 @@ _uvfio()
 
 	case $prev in
 	-d | --device)
-		[[ $command == run ]] || return
+		[[ $command == run || $command == up ]] || return
 		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_specs)" -- "$cur")
 		compopt -o nospace 2>/dev/null
+		return
+		;;
+	--join | --name)
+		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_machines)" -- "$cur")
+		return
+		;;
+	-j)
+		if [[ $command == run ]]; then
+			mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_machines)" -- "$cur")
+			return
+		fi
+		;;
+	-n)
+		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_machines)" -- "$cur")
 		return
 		;;
 	-m | --machine | -s | --socket)
@@ -90,6 +115,11 @@ _uvfio()
 		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_options "$command")" -- "$cur")
 	elif [[ -z $command || $command == help ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$_uvfio_commands" -- "$cur")
+	elif [[ $command == up ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames 2>/dev/null
+	elif [[ $command == down ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_machines)" -- "$cur")
 	elif [[ $command == bind && $prev != bind && $prev != -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W 'vfio-pci nvme igb igbvf pci-stub uio_pci_generic' -- "$cur")
 	elif [[ $command == bind || $command == unbind || $command == sriov || $command == iommu ]]; then

@@ -38,7 +38,7 @@ static int change(const struct cli_command *self, int argc, char **argv, bool bi
 	if (status == CLI_GO_ON)
 		status = cli_bdf(self, argv[first], &bdf);
 	if (status == CLI_GO_ON)
-		status = client_find_one(self, w.socket, &list);
+		status = client_find_one(self, &w, &list);
 	if (status == CLI_GO_ON) {
 		request = json_pack("{s:s,s:s}", "op", self->name, "bdf", argv[first]);
 		if (first + 1 < argc)

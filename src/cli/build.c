@@ -8,7 +8,7 @@
 int build_option(const struct cli_command *cmd, struct build *b, const char *text, bool file)
 {
 	if (b->n == ARRAY_SIZE(b->specs))
-		return cli_fail(cmd, cmd->failed_status,
+		return cli_fail(cmd, cli_failed_status(cmd),
 				"more than %zu devices: put them into a machine file",
 				ARRAY_SIZE(b->specs));
 	b->specs[b->n++] = (struct build_spec){ text, file };
@@ -36,15 +36,16 @@ int build_machine(const struct cli_command *cmd, const struct build *b, struct m
 	fd_limit_raise();
 	ret = machine_new(m);
 	if (ret)
-		return cli_fail(cmd, cmd->failed_status, "cannot make a machine: %s",
+		return cli_fail(cmd, cli_failed_status(cmd), "cannot make a machine: %s",
 				strerror(-ret));
+	machine_use_host_drivers(*m, b->host_drivers);
 	for (unsigned i = 0; i < b->n && !ret; i++)
 		ret = b->specs[i].file ? machine_add_file(*m, b->specs[i].text, &err)
 				       : machine_add_spec(*m, b->specs[i].text, &err);
 	if (!ret)
 		ret = machine_start(*m, &err);
 	if (ret)
-		return cli_fail(cmd, cmd->failed_status, "%s",
+		return cli_fail(cmd, cli_failed_status(cmd), "%s",
 				*err.text ? err.text : strerror(-ret));
 	return CLI_GO_ON;
 }

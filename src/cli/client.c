@@ -1,97 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The watchers' side of the control socket: where the sockets are, and asking them.
- *
- * Sockets lie in DIR/PID.sock, where DIR is $XDG_RUNTIME_DIR/uvfio, /run/user/UID/uvfio or
- * /tmp/uvfio-UID. A directory counts only if it is ours, a real directory, and closed to everybody
- * else: names in /tmp could be anybody's. Those that refuse connections have lost their process
- * and are removed on the way.
+ * The watchers' side of the control socket: finding machines, and asking them.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "cli/priv.h"
 
-/* A machine that was stopped, with Ctrl-Z for example, must not stop its watchers. */
-#define PATIENCE_S 5
 /* A reply holds at most a page of mappings, far below this. */
 #define REPLY_MAX MIB(16)
 
-/* ------------------------------------------------------------------ directories */
-
-static bool dir_is_ours(const struct stat *st)
-{
-	return S_ISDIR(st->st_mode) && st->st_uid == geteuid();
-}
-
-unsigned client_dirs(char dirs[CLIENT_DIRS][256])
-{
-	const char *xdg = getenv("XDG_RUNTIME_DIR");
-	struct stat st;
-	unsigned n = 0;
-	char run[64];
-
-	if (xdg && *xdg == '/' && strlen(xdg) < 240)
-		snprintf(dirs[n++], 256, "%s/uvfio", xdg);
-	snprintf(run, sizeof(run), "/run/user/%u", (unsigned)geteuid());
-	if (!stat(run, &st) && dir_is_ours(&st)) {
-		snprintf(dirs[n], 256, "%s/uvfio", run);
-		if (!n || strcmp(dirs[0], dirs[n]))
-			n++;
-	}
-	snprintf(dirs[n++], 256, "/tmp/uvfio-%u", (unsigned)geteuid());
-	return n;
-}
-
-int client_dir_open(const char *path, bool create, int *out)
-{
-	AUTO_CLOSE int fd = -1;
-	struct stat st;
-
-	if (create && mkdir(path, 0700) && errno != EEXIST)
-		return -errno;
-	/* What was checked is what is used from here on: by descriptor. */
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ELOOP || errno == ENOTDIR || errno == EACCES ? -EPERM : -errno;
-	if (fstat(fd, &st))
-		return -errno;
-	if (!dir_is_ours(&st) || st.st_mode & 077)
-		return -EPERM;
-	*out = fd_steal(&fd);
-	return 0;
-}
-
-int client_connect(int dir_fd, const char *name, int *out)
-{
-	struct timeval patience = { .tv_sec = PATIENCE_S };
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	AUTO_CLOSE int fd = -1;
-	AUTO_CLOSE int file = -1;
-
-	/* An O_PATH descriptor makes a path of any length fit into an address. */
-	file = openat(dir_fd, name, O_PATH | O_CLOEXEC);
-	if (file < 0)
-		return -errno;
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", file);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
-	    connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
-		return -errno;
-	*out = fd_steal(&fd);
-	return 0;
-}
-
 /* ------------------------------------------------------------------ finding machines */
 
-static int list_add(struct client_list *list, int fd, const char *dir, const char *name)
+static void client_close(struct client *c)
+{
+	close(c->fd);
+	free(c->buf);
+}
+
+static int list_add(struct client_list *list, int fd, const char *dir, const char *file)
 {
 	struct client *grown = realloc(list->clients, (list->n + 1) * sizeof(*grown));
+	const char *slash = strrchr(file, '/');
 	struct client *c;
 
 	if (!grown) {
@@ -102,7 +34,13 @@ static int list_add(struct client_list *list, int fd, const char *dir, const cha
 	c = &grown[list->n++];
 	memset(c, 0, sizeof(*c));
 	c->fd = fd;
-	snprintf(c->path, sizeof(c->path), "%s%s%s", dir, *dir ? "/" : "", name);
+	snprintf(c->path, sizeof(c->path), "%s%s%s", dir, *dir ? "/" : "", file);
+	/* NAME.sock: a machine without a name has a number there. */
+	snprintf(c->name, sizeof(c->name), "%s", slash ? slash + 1 : file);
+	if (strlen(c->name) > 5 && !strcmp(c->name + strlen(c->name) - 5, ".sock"))
+		c->name[strlen(c->name) - 5] = 0;
+	if (!place_name_ok(c->name))
+		*c->name = 0;
 	return 0;
 }
 
@@ -113,7 +51,7 @@ static int find_in(const char *path, struct client_list *list, bool *used)
 	int fd, ret;
 	DIR *dir;
 
-	ret = client_dir_open(path, false, &fd);
+	ret = place_dir_open(path, false, &fd);
 	if (ret)
 		return 0; /* not there, or not ours: no machine of ours in it */
 	*used = true;
@@ -128,9 +66,9 @@ static int find_in(const char *path, struct client_list *list, bool *used)
 
 		if (*e->d_name == '.' || len < 6 || strcmp(e->d_name + len - 5, ".sock"))
 			continue;
-		err = client_connect(fd, e->d_name, &sock);
+		err = place_connect(fd, e->d_name, &sock);
 		if (err == -ECONNREFUSED)
-			unlinkat(fd, e->d_name, 0);
+			place_remove_stale(fd, e->d_name);
 		if (!err)
 			ret = list_add(list, sock, path, e->d_name);
 	}
@@ -138,40 +76,105 @@ static int find_in(const char *path, struct client_list *list, bool *used)
 	return ret;
 }
 
-int client_find(const struct cli_command *cmd, const char *socket, struct client_list *list)
+static int find_socket(const struct cli_command *cmd, const char *socket, struct client_list *list)
 {
-	char dirs[CLIENT_DIRS][256];
-	bool used = false;
-	unsigned n;
-	int ret = 0;
+	int fd, ret = place_connect(AT_FDCWD, socket, &fd);
 
-	memset(list, 0, sizeof(*list));
-	if (socket) {
-		int fd;
-
-		ret = client_connect(AT_FDCWD, socket, &fd);
-		if (ret)
-			return cli_fail(cmd, CLI_FAILED, "%s: %s%s", socket, strerror(-ret),
-					ret == -ECONNREFUSED ? " (its machine has ended)" : "");
+	if (!ret)
 		ret = list_add(list, fd, "", socket);
-	} else {
-		n = client_dirs(dirs);
-		/* The first that can be used, as machines do. */
-		for (unsigned i = 0; i < n && !ret && !used; i++)
-			ret = find_in(dirs[i], list, &used);
-	}
 	if (ret)
-		return cli_fail(cmd, CLI_FAILED, "%s", strerror(-ret));
+		return cli_fail(cmd, cli_failed_status(cmd), "%s: %s%s", socket, strerror(-ret),
+				ret == -ECONNREFUSED ? " (its machine has ended)" : "");
 	return CLI_GO_ON;
 }
 
-int client_find_one(const struct cli_command *cmd, const char *socket, struct client_list *list)
+static int find_all(const struct cli_command *cmd, struct client_list *list)
+{
+	char dirs[PLACE_DIRS][256];
+	unsigned n = place_dirs(dirs);
+	bool used = false;
+	int ret = 0;
+
+	/* The first that can be used, as machines do. */
+	for (unsigned i = 0; i < n && !ret && !used; i++)
+		ret = find_in(dirs[i], list, &used);
+	if (ret)
+		return cli_fail(cmd, cli_failed_status(cmd), "%s", strerror(-ret));
+	return CLI_GO_ON;
+}
+
+static void list_swap(struct client_list *list, size_t i, size_t k)
+{
+	struct client c = list->clients[i];
+
+	list->clients[i] = list->clients[k];
+	list->clients[k] = c;
+}
+
+/* Closes all but the first. */
+static void list_cut(struct client_list *list)
+{
+	while (list->n > 1)
+		client_close(&list->clients[--list->n]);
+}
+
+/* " a, b": those that have names. */
+static void names_of(const struct client_list *list, char *text, size_t size)
+{
+	size_t used = 0;
+
+	*text = 0;
+	for (size_t i = 0; i < list->n && used < size; i++)
+		if (*list->clients[i].name)
+			used += (size_t)snprintf(text + used, size - used, "%s%s",
+						 used ? ", " : " ", list->clients[i].name);
+}
+
+int client_find_named(const struct cli_command *cmd, const char *name, struct client_list *list)
+{
+	char names[700];
+	size_t n = 0;
+	int status;
+
+	memset(list, 0, sizeof(*list));
+	status = find_all(cmd, list);
+	if (status != CLI_GO_ON)
+		return status;
+	names_of(list, names, sizeof(names));
+	for (size_t i = 0; i < list->n; i++)
+		if (name ? !strcmp(list->clients[i].name, name) : *list->clients[i].name != 0)
+			list_swap(list, i, n++);
+	if (n == 1) {
+		list_cut(list);
+		return CLI_GO_ON;
+	}
+	if (n)
+		return cli_fail(cmd, cli_failed_status(cmd),
+				"%zu machines are running: say which:%s", n, names);
+	if (!name)
+		return cli_fail(cmd, cli_failed_status(cmd), "no machine of `uvfio up` is running");
+	return cli_fail(cmd, cli_failed_status(cmd),
+			"no machine '%s' is running (start it with `uvfio up`)%s%s", name,
+			*names ? "; there is:" : "", names);
+}
+
+int client_find(const struct cli_command *cmd, const struct watch_options *w,
+		struct client_list *list)
+{
+	memset(list, 0, sizeof(*list));
+	if (w->socket)
+		return find_socket(cmd, w->socket, list);
+	return w->name ? client_find_named(cmd, w->name, list) : find_all(cmd, list);
+}
+
+int client_find_one(const struct cli_command *cmd, const struct watch_options *w,
+		    struct client_list *list)
 {
 	char choices[700] = "";
 	size_t used = 0;
 	int status;
 
-	status = client_find(cmd, socket, list);
+	status = client_find(cmd, w, list);
 	if (status != CLI_GO_ON || list->n == 1)
 		return status;
 	if (!list->n)
@@ -180,16 +183,15 @@ int client_find_one(const struct cli_command *cmd, const char *socket, struct cl
 	for (size_t i = 0; i < list->n && used < sizeof(choices); i++)
 		used += (size_t)snprintf(choices + used, sizeof(choices) - used, " %s",
 					 list->clients[i].path);
-	return cli_fail(cmd, CLI_FAILED, "%zu machines are running: choose one with --socket:%s",
-			list->n, choices);
+	return cli_fail(cmd, CLI_FAILED,
+			"%zu machines are running: choose one with --name or --socket:%s", list->n,
+			choices);
 }
 
 void client_list_free(struct client_list *list)
 {
-	for (size_t i = 0; i < list->n; i++) {
-		close(list->clients[i].fd);
-		free(list->clients[i].buf);
-	}
+	for (size_t i = 0; i < list->n; i++)
+		client_close(&list->clients[i]);
 	free(list->clients);
 	memset(list, 0, sizeof(*list));
 }
@@ -235,22 +237,17 @@ int client_next(struct client *c, json_t **out)
 	}
 }
 
-static int client_send(struct client *c, json_t *request)
+int client_send(struct client *c, json_t *request, const int *fds, unsigned n_fds)
 {
 	char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
-	size_t size = text ? strlen(text) : 0, sent = 0;
-	int ret = text ? 0 : -ENOMEM;
+	size_t size = text ? strlen(text) : 0;
+	int ret = -ENOMEM;
 
 	json_decref(request);
-	if (text)
+	if (text) {
 		text[size++] = '\n'; /* in the NUL's place */
-	while (!ret && sent < size) {
-		ssize_t n = send(c->fd, text + sent, size - sent, MSG_NOSIGNAL);
-
-		if (n >= 0)
-			sent += (size_t)n;
-		else if (errno != EINTR)
-			ret = -errno;
+		/* Far smaller than what a socket takes at once. */
+		ret = fdpass_send(c->fd, fds, n_fds, text, size);
 	}
 	free(text);
 	return ret;
@@ -281,26 +278,39 @@ int client_ask_long(const struct cli_command *cmd, struct client *c, json_t *req
 	return client_ask(cmd, c, request, reply);
 }
 
+int client_exchange(struct client *c, json_t *request, const int *fds, unsigned n_fds,
+		    json_t **reply)
+{
+	int ret = client_send(c, request, fds, n_fds);
+
+	return ret ? ret : client_reply(c, reply);
+}
+
+int client_failed(const struct cli_command *cmd, const struct client *c, int err)
+{
+	const char *what = *c->name ? c->name : c->path;
+
+	if (err == -EPIPE || err == -ECONNRESET)
+		return cli_fail(cmd, cli_failed_status(cmd),
+				"%s: the machine has ended, or is another user's", what);
+	if (err == -EAGAIN)
+		return cli_fail(cmd, cli_failed_status(cmd),
+				"%s: the machine does not answer (is it stopped?)", what);
+	if (err == -EPROTO)
+		return cli_fail(cmd, cli_failed_status(cmd), "%s: that is not a machine of uvfio",
+				what);
+	return cli_fail(cmd, cli_failed_status(cmd), "%s: %s", what, strerror(-err));
+}
+
 int client_ask(const struct cli_command *cmd, struct client *c, json_t *request, json_t **reply)
 {
 	json_t *line;
-	int ret;
+	int ret = client_exchange(c, request, NULL, 0, &line);
 
-	ret = client_send(c, request);
-	if (!ret)
-		ret = client_reply(c, &line);
-	if (ret == -EPIPE || ret == -ECONNRESET)
-		return cli_fail(cmd, CLI_FAILED, "%s: the machine has ended, or is another user's",
-				c->path);
-	if (ret == -EAGAIN)
-		return cli_fail(cmd, CLI_FAILED, "%s: the machine does not answer (is it stopped?)",
-				c->path);
-	if (ret == -EPROTO)
-		return cli_fail(cmd, CLI_FAILED, "%s: that is not a machine of uvfio", c->path);
 	if (ret)
-		return cli_fail(cmd, CLI_FAILED, "%s: %s", c->path, strerror(-ret));
+		return client_failed(cmd, c, ret);
 	if (!reply_bool(line, "ok")) {
-		ret = cli_fail(cmd, CLI_FAILED, "%s", reply_string(line, "error"));
+		ret = cli_fail(cmd, cli_failed_status(cmd), "%s", reply_string(line, "error"));
 		json_decref(line);
 		return ret;
 	}
@@ -316,6 +326,17 @@ void client_wait(struct client *c)
 }
 
 /* ------------------------------------------------------------------ replies */
+
+json_t *reply_text(const char *text)
+{
+	char clean[1024];
+
+	snprintf(clean, sizeof(clean), "%s", text);
+	for (char *p = clean; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	return json_string(clean);
+}
 
 const char *reply_string(const json_t *object, const char *key)
 {
@@ -351,8 +372,14 @@ int watch_option(void *data, const struct cli_option *o, const char *value)
 	case 's':
 		w->socket = value;
 		break;
+	case 'n':
+		w->name = value;
+		break;
 	case 'a':
 		w->all = true;
+		break;
+	case 'c':
+		w->clients = true;
 		break;
 	case 'f':
 		w->follow = true;

@@ -7,15 +7,10 @@
  * watcher can make us keep is bounded: a request is at most 4 KiB, a new one is read only when the
  * last reply has gone, and followed events are taken from the journal as the socket takes them. A
  * reader that is slower than the journal is told how many events it missed.
- *
- * The socket is bound under another name and linked to its own when it listens: whoever finds a
- * socket that refuses connections may be sure that its process is dead, and remove it.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "cli/priv.h"
 
@@ -34,6 +29,8 @@ struct control_client {
 	char *out;
 	size_t out_len, out_sent;
 	struct query_follow follow;
+	int fds[CONTROL_FDS]; /* came with what was read last */
+	unsigned n_fds;
 	struct job *job; /* is at work for this client, which sends nothing meanwhile */
 };
 
@@ -42,9 +39,9 @@ struct control_client {
 struct control {
 	struct loop *loop;
 	struct machine *machine;
-	int dir_fd, listen_fd;
-	char name[32];
-	char path[320];
+	control_take take; /* or NULL */
+	void *take_data;
+	struct place place;
 	struct loop_source *source, *retry;
 	struct control_client *clients;
 	unsigned n_clients;
@@ -57,10 +54,17 @@ static void control_on_event(void *data);
 
 /* ------------------------------------------------------------------ one client */
 
+static void client_drop_fds(struct control_client *c)
+{
+	while (c->n_fds)
+		close(c->fds[--c->n_fds]);
+}
+
 static void client_free(struct control_client *c)
 {
 	struct control *control = c->control;
 
+	client_drop_fds(c);
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
@@ -145,7 +149,24 @@ static int client_follow(struct control_client *c)
 	return 1;
 }
 
-/* Answers the first request in the buffer: 1, 0 if there is none, -ENOMEM. */
+/* Whether the request, and with it the connection, is somebody else's now. */
+static bool client_taken(struct control_client *c, size_t size)
+{
+	struct control *control = c->control;
+	json_t *request;
+	bool taken;
+
+	if (!control->take)
+		return false;
+	request = json_loadb(c->in, size, JSON_REJECT_DUPLICATES, NULL);
+	taken = control->take(control->take_data, request, c->fd, c->fds, c->n_fds);
+	json_decref(request);
+	if (taken)
+		c->n_fds = 0;
+	return taken;
+}
+
+/* Answers the first request in the buffer: 1, 0 if there is none, -ENOMEM, -EPIPE. */
 static int client_request(struct control_client *c)
 {
 	char *end = memchr(c->in, '\n', c->in_len);
@@ -164,6 +185,9 @@ static int client_request(struct control_client *c)
 	if (!end)
 		return 0;
 	used = (size_t)(end - c->in) + 1;
+	if (client_taken(c, used - 1))
+		return -EPIPE;
+	client_drop_fds(c);
 	/* Who left jobs behind waits for them to end. */
 	reply = NULL;
 	ret = -ENOENT;
@@ -241,16 +265,26 @@ static void client_on_event(void *data, uint32_t events)
 		return;
 	}
 	if (events & EPOLLIN && c->in_len < sizeof(c->in)) {
-		ssize_t n = recv(c->fd, c->in + c->in_len, sizeof(c->in) - c->in_len, MSG_DONTWAIT);
+		unsigned n_fds = CONTROL_FDS;
+		int fds[CONTROL_FDS];
+		size_t n;
+		int ret;
 
-		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		ret = fdpass_recv(c->fd, fds, &n_fds, c->in + c->in_len, sizeof(c->in) - c->in_len,
+				  &n);
+		if (ret && ret != -EAGAIN) {
 			client_free(c);
 			return;
 		}
-		if (!n)
-			c->ended = true;
-		if (n > 0)
-			c->in_len += (size_t)n;
+		if (!ret) {
+			c->ended |= !n;
+			c->in_len += n;
+		}
+		if (!ret && n_fds) {
+			client_drop_fds(c);
+			memcpy(c->fds, fds, n_fds * sizeof(fds[0]));
+			c->n_fds = n_fds;
+		}
 	}
 	client_work(c);
 }
@@ -319,7 +353,7 @@ static void control_on_connect(void *data, uint32_t events)
 {
 	struct control *control = data;
 	struct control_client *c;
-	int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept4(control->place.listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
@@ -353,86 +387,7 @@ static void control_on_connect(void *data, uint32_t events)
 		loop_fd_modify(control->source, 0);
 }
 
-/* ------------------------------------------------------------------ the socket */
-
-/* Paths of sockets end at 107 bytes; by /proc a directory's descriptor makes any path short. */
-static void socket_address(struct sockaddr_un *addr, int dir_fd, const char *name)
-{
-	memset(addr, 0, sizeof(*addr));
-	addr->sun_family = AF_UNIX;
-	snprintf(addr->sun_path, sizeof(addr->sun_path), "/proc/self/fd/%d/%s", dir_fd, name);
-}
-
-/* Gives the listening socket its name; another process of the same pid (in another PID namespace)
- * may have it already. */
-static int control_link(struct control *c, const char *temporary)
-{
-	for (unsigned i = 1; i < 10; i++) {
-		int fd, ret;
-
-		if (i == 1)
-			snprintf(c->name, sizeof(c->name), "%d.sock", (int)getpid());
-		else
-			snprintf(c->name, sizeof(c->name), "%d-%u.sock", (int)getpid(), i);
-		if (!linkat(c->dir_fd, temporary, c->dir_fd, c->name, 0))
-			return 0;
-		if (errno != EEXIST)
-			return -errno;
-		ret = client_connect(c->dir_fd, c->name, &fd);
-		if (!ret)
-			close(fd);
-		if (ret == -ECONNREFUSED && !unlinkat(c->dir_fd, c->name, 0) &&
-		    !linkat(c->dir_fd, temporary, c->dir_fd, c->name, 0))
-			return 0;
-	}
-	return -EEXIST;
-}
-
-static int control_listen(struct control *c)
-{
-	struct sockaddr_un addr;
-	char temporary[32];
-	int ret;
-
-	c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (c->listen_fd < 0)
-		return -errno;
-	snprintf(temporary, sizeof(temporary), ".%d.%08x", (int)getpid(), (unsigned)time_mono_ns());
-	socket_address(&addr, c->dir_fd, temporary);
-	if (bind(c->listen_fd, (struct sockaddr *)&addr, sizeof(addr)))
-		return -errno;
-	ret = listen(c->listen_fd, 16) ? -errno : control_link(c, temporary);
-	if (ret)
-		*c->name = 0;
-	unlinkat(c->dir_fd, temporary, 0);
-	return ret;
-}
-
-/* In the first directory that can be had. */
-static int control_place(struct control *c, char *why, size_t why_size)
-{
-	char dirs[CLIENT_DIRS][256];
-	unsigned n = client_dirs(dirs);
-	int ret = -ENOENT;
-
-	snprintf(why, why_size, "no directory for it: set XDG_RUNTIME_DIR");
-	for (unsigned i = 0; i < n; i++) {
-		ret = client_dir_open(dirs[i], true, &c->dir_fd);
-		if (!ret) {
-			ret = control_listen(c);
-			if (!ret) {
-				snprintf(c->path, sizeof(c->path), "%.255s/%s", dirs[i], c->name);
-				return 0;
-			}
-			base_cleanup_close(&c->listen_fd);
-			base_cleanup_close(&c->dir_fd);
-		}
-		snprintf(why, why_size, "%s: %s", dirs[i],
-			 ret == -EPERM ? "not a directory that only we can write (mode 0700)"
-				       : strerror(-ret));
-	}
-	return ret;
-}
+/* ------------------------------------------------------------------ life */
 
 int control_start(struct loop *loop, struct machine *m, struct control **out, char *why,
 		  size_t why_size)
@@ -446,10 +401,10 @@ int control_start(struct loop *loop, struct machine *m, struct control **out, ch
 	}
 	c->loop = loop;
 	c->machine = m;
-	c->dir_fd = c->listen_fd = -1;
-	ret = control_place(c, why, why_size);
+	ret = place_listen(&c->place, machine_name(m), why, why_size);
 	if (!ret) {
-		ret = loop_fd_add(loop, c->listen_fd, EPOLLIN, control_on_connect, c, &c->source);
+		ret = loop_fd_add(loop, c->place.listen_fd, EPOLLIN, control_on_connect, c,
+				  &c->source);
 		if (ret)
 			snprintf(why, why_size, "event loop: %s", strerror(-ret));
 	}
@@ -462,9 +417,15 @@ int control_start(struct loop *loop, struct machine *m, struct control **out, ch
 	return 0;
 }
 
+void control_set_take(struct control *c, control_take take, void *data)
+{
+	c->take = take;
+	c->take_data = data;
+}
+
 const char *control_path(const struct control *c)
 {
-	return c->path;
+	return c->place.path;
 }
 
 void control_free(struct control *c)
@@ -472,8 +433,10 @@ void control_free(struct control *c)
 	if (!c)
 		return;
 	machine_set_event_cb(c->machine, NULL, NULL);
-	if (*c->name && c->dir_fd >= 0)
-		unlinkat(c->dir_fd, c->name, 0);
+	loop_source_free(c->source);
+	loop_source_free(c->retry);
+	place_leave(&c->place);
+	c->source = c->retry = NULL;
 	/* Watchers get what there is to get; those who follow see the end. */
 	while (c->clients) {
 		if (c->clients->follow.on && client_work(c->clients) == false)
@@ -482,9 +445,5 @@ void control_free(struct control *c)
 	}
 	while (c->n_orphans)
 		job_free(c->orphans[--c->n_orphans]);
-	loop_source_free(c->source);
-	loop_source_free(c->retry);
-	base_cleanup_close(&c->listen_fd);
-	base_cleanup_close(&c->dir_fd);
 	free(c);
 }

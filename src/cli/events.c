@@ -115,7 +115,7 @@ static int events_run(const struct cli_command *self, int argc, char **argv)
 	if (status == CLI_GO_ON)
 		status = cli_operands(self, argc, argv, first, 0, 0);
 	if (status == CLI_GO_ON)
-		status = client_find_one(self, w.socket, &list);
+		status = client_find_one(self, &w, &list);
 	if (status == CLI_GO_ON)
 		status = w.follow ? follow(self, &list.clients[0], w.json)
 				  : show(self, &list.clients[0], w.json);

@@ -95,7 +95,7 @@ static int iommu_run(const struct cli_command *self, int argc, char **argv)
 	if (status == CLI_GO_ON)
 		status = cli_bdf(self, argv[first], &bdf);
 	if (status == CLI_GO_ON)
-		status = client_find_one(self, w.socket, &list);
+		status = client_find_one(self, &w, &list);
 	if (status == CLI_GO_ON)
 		status = show(self, &list.clients[0], argv[first], w.json);
 	client_list_free(&list);

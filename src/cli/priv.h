@@ -20,6 +20,7 @@
 #define CLI_OK 0
 #define CLI_FAILED 1
 #define CLI_USAGE 2
+#define CLI_DOWN_IN_USE 3
 #define CLI_RUN_FAILED 125
 #define CLI_RUN_CANNOT_EXEC 126
 #define CLI_RUN_NOT_FOUND 127
@@ -40,16 +41,21 @@ struct cli_command {
 	const char *operands;		  /* behind the options in the usage line; "" if none */
 	bool wraps;			  /* what follows the first operand is not ours to parse */
 	int usage_status;		  /* CLI_USAGE or CLI_RUN_FAILED */
-	int failed_status;		  /* CLI_FAILED or CLI_RUN_FAILED; of those that need it */
 	const struct cli_option *options; /* ends with name NULL; --help is added to each */
 	const char *const *paragraphs;	  /* of --help, ends with NULL; or NULL */
 	void (*more_help)(FILE *out);	  /* or NULL */
 	int (*run)(const struct cli_command *self, int argc, char **argv);
 };
 
-extern const struct cli_command cli_run, cli_list, cli_bind, cli_unbind, cli_sriov, cli_iommu,
-	cli_events, cli_models, cli_help;
+extern const struct cli_command cli_up, cli_down, cli_run, cli_list, cli_bind, cli_unbind,
+	cli_sriov, cli_iommu, cli_events, cli_models, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ends with NULL */
+
+/* What a command ends with where it is not the command line that is wrong. */
+static inline int cli_failed_status(const struct cli_command *cmd)
+{
+	return cmd->usage_status == CLI_RUN_FAILED ? CLI_RUN_FAILED : CLI_FAILED;
+}
 
 /* Prints "uvfio NAME: text" (@cmd may be NULL) to standard error and returns @status. */
 int cli_fail(const struct cli_command *cmd, int status, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -73,11 +79,12 @@ int cli_bdf(const struct cli_command *cmd, const char *text, struct pci_bdf *bdf
 
 /* Options that all watchers have. */
 struct watch_options {
-	bool json, all, follow;
-	const char *socket;
+	bool json, all, clients, follow;
+	const char *socket, *name;
 };
 #define WATCH_OPTIONS                                                                              \
 	{ "json", 'j', NULL, "print JSON" },                                                       \
+		{ "name", 'n', "NAME", "the machine that `uvfio up` gave this name" },             \
 	{                                                                                          \
 		"socket", 's', "PATH",                                                             \
 			"control socket of the machine (default: the one that runs)"               \
@@ -96,6 +103,7 @@ struct build {
 	unsigned n;
 	int verbose;
 	bool quiet;
+	bool host_drivers; /* devices start with those, not with vfio-pci */
 };
 
 int build_option(const struct cli_command *cmd, struct build *b, const char *text, bool file);
@@ -133,6 +141,40 @@ void command_signal(struct command *c, int sig);
 void command_kill(struct command *c);
 void command_fini(struct command *c); /* a zeroed one with pidfd -1 is fine */
 
+/* ------------------------------------------------------------------ where control sockets are */
+
+#define PLACE_DIRS 3
+#define PLACE_NAME_MAX 63
+
+/*
+ * Directories in which control sockets may be, best first, as paths; the number of them.
+ * place_dir_open() gives a descriptor if the directory is there and ours alone: -ENOENT, -EPERM.
+ */
+unsigned place_dirs(char dirs[PLACE_DIRS][256]);
+int place_dir_open(const char *path, bool create, int *fd);
+/* Connects to @name in the directory @dir_fd (AT_FDCWD: a path). 0, -ECONNREFUSED, ... */
+int place_connect(int dir_fd, const char *name, int *fd);
+pid_t place_peer(int fd); /* the process that listens; 0: not one that we can see */
+/* Removes a socket that refused a connection, if it still does. */
+void place_remove_stale(int dir_fd, const char *name);
+/* Letters, digits, dots, dashes and underscores, a letter among them, neither . nor - in front. */
+bool place_name_ok(const char *name);
+
+struct place { /* of a control socket */
+	int dir_fd, listen_fd;
+	char name[PLACE_NAME_MAX + 8];
+	char path[336];
+};
+/*
+ * A socket that listens, for a machine of this name (NULL: without one). -EEXIST: there is such a
+ * machine; or another -errno. @why then says what went wrong, and nothing is left behind.
+ */
+int place_listen(struct place *p, const char *name, char *why, size_t why_size);
+void place_leave(struct place *p); /* removes the file */
+
+/* A run with the devices of another process's machine (join.c); the exit status. */
+int join_run(const char *name, char **argv);
+
 /* ------------------------------------------------------------------ control socket, server */
 
 struct loop;
@@ -145,11 +187,34 @@ struct control;
 int control_start(struct loop *loop, struct machine *m, struct control **out, char *why,
 		  size_t why_size);
 const char *control_path(const struct control *c);
+/*
+ * Requests that take a connection over, called on the loop's thread. @request: borrowed; NULL if it
+ * was no JSON. @fd: the connection, not blocking, borrowed: the callee duplicates it. True: @fds
+ * belong to the callee from now on, and the connection goes on without the control socket.
+ */
+#define CONTROL_FDS 2
+typedef bool (*control_take)(void *data, const json_t *request, int fd, const int *fds,
+			     unsigned n_fds);
+void control_set_take(struct control *c, control_take take, void *data);
 /* Removes the socket file. After the loop has ended; NULL is fine. */
 void control_free(struct control *c);
 
 #define CONTROL_REQUEST_MAX 4096
 #define CONTROL_CLIENTS_MAX 64
+
+/* ------------------------------------------------------------------ clients that join */
+
+struct host;
+
+/* The machine and the loop outlive it; its end stops the loop, with 0. 0 or -errno. */
+int host_new(struct loop *loop, struct machine *m, struct host **h);
+bool host_take(void *host, const json_t *request, int fd, const int *fds, unsigned n_fds);
+/* Asks clients to go; again: makes them go. On the loop's thread. */
+void host_end(struct host *h);
+void host_free(struct host *h); /* NULL is fine */
+
+/* A word to the service manager, see sd_notify(3). */
+void sdnotify(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* ------------------------------------------------------------------ requests */
 
@@ -181,31 +246,26 @@ void job_free(struct job *job); /* cancels, and waits for its thread; NULL is fi
 
 /* ------------------------------------------------------------------ control socket, clients */
 
-#define CLIENT_DIRS 3
-/*
- * Directories in which control sockets may be, best first, as paths; the number of them.
- * client_dir_open() gives a descriptor if the directory is there and ours alone: -ENOENT, -EPERM.
- */
-unsigned client_dirs(char dirs[CLIENT_DIRS][256]);
-int client_dir_open(const char *path, bool create, int *fd);
-/* Connects to @name in the directory @dir_fd (AT_FDCWD: a path). 0, -ECONNREFUSED, ... */
-int client_connect(int dir_fd, const char *name, int *fd);
-
 struct client {
 	int fd;
 	char path[512];
-	char *buf; /* what came behind the last line */
+	char name[64]; /* of the machine; "" if it has none */
+	char *buf;     /* what came behind the last line */
 	size_t used, room;
 };
 
-/* Machines that run and are ours, or the one of @socket. */
+/* Machines that run and are ours, or the one that was asked for. */
 struct client_list {
 	struct client *clients;
 	size_t n;
 };
-int client_find(const struct cli_command *cmd, const char *socket, struct client_list *list);
+int client_find(const struct cli_command *cmd, const struct watch_options *w,
+		struct client_list *list);
 /* The only one; else says why not and returns an exit status. */
-int client_find_one(const struct cli_command *cmd, const char *socket, struct client_list *list);
+int client_find_one(const struct cli_command *cmd, const struct watch_options *w,
+		    struct client_list *list);
+/* The one of this name (NULL: the only one that has a name), or an exit status likewise. */
+int client_find_named(const struct cli_command *cmd, const char *name, struct client_list *list);
 void client_list_free(struct client_list *list);
 
 /**
@@ -213,14 +273,22 @@ void client_list_free(struct client_list *list);
  * Returns CLI_GO_ON, or the exit status after it has said what is wrong.
  */
 int client_ask(const struct cli_command *cmd, struct client *c, json_t *request, json_t **reply);
-/* The same for a request that may have to wait, which it says on standard error. */
+/* The same with descriptors, and without words: 0 and any reply, or -errno for client_failed(). */
+int client_exchange(struct client *c, json_t *request, const int *fds, unsigned n_fds,
+		    json_t **reply);
+int client_failed(const struct cli_command *cmd, const struct client *c, int err);
+/* The same as client_ask() for a request that may have to wait, which it says on standard error. */
 int client_ask_long(const struct cli_command *cmd, struct client *c, json_t *request,
 		    json_t **reply);
+/* Only the sending of it. 0 or -errno. */
+int client_send(struct client *c, json_t *request, const int *fds, unsigned n_fds);
 /* From now on lines may take any time to come. */
 void client_wait(struct client *c);
 /* The next line, as JSON. 0; -EPIPE at the end; another -errno. */
 int client_next(struct client *c, json_t **line);
 
+/* A string that may hold anything, as JSON: what is not printable ASCII becomes '?'. */
+json_t *reply_text(const char *text);
 /* Members of replies, with a harmless value where one is missing or of another type. */
 const char *reply_string(const json_t *object, const char *key);
 uint64_t reply_number(const json_t *object, const char *key);

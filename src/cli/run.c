@@ -24,6 +24,7 @@ struct run {
 
 struct run_options {
 	struct build build;
+	const char *join;
 };
 
 static int run_option(void *data, const struct cli_option *o, const char *value)
@@ -34,6 +35,9 @@ static int run_option(void *data, const struct cli_option *o, const char *value)
 	case 'm':
 	case 'd':
 		return build_option(&cli_run, &opt->build, value, o->letter == 'm');
+	case 'j':
+		opt->join = value;
+		break;
 	case 'v':
 		opt->build.verbose++;
 		break;
@@ -112,17 +116,22 @@ static int run_run(const struct cli_command *self, int argc, char **argv)
 	if (first == argc)
 		return cli_fail(self, CLI_RUN_FAILED,
 				"no command given: uvfio run [OPTION]... -- CMD [ARG]...");
-	if (!opt.build.n)
+	if (opt.join && opt.build.n)
 		return cli_fail(self, CLI_RUN_FAILED,
-				"no device given: add --device SPEC or --machine FILE "
+				"a machine that is joined has its devices: --join goes without "
+				"--device and --machine");
+	if (!opt.join && !opt.build.n)
+		return cli_fail(self, CLI_RUN_FAILED,
+				"no device given: add --device SPEC, --machine FILE or --join NAME "
 				"(`uvfio models` lists the models)");
 	build_set_log(&opt.build);
-	return run_own(&opt, argv + first);
+	return opt.join ? join_run(opt.join, argv + first) : run_own(&opt, argv + first);
 }
 
 static const struct cli_option run_options[] = {
 	{ "device", 'd', "SPEC", "add a device: MODEL[,KEY=VALUE]..." },
 	{ "machine", 'm', "FILE", "add the devices of a machine file (JSON)" },
+	{ "join", 'j', "NAME", "use the devices of a machine of `uvfio up`" },
 	{ "verbose", 'v', NULL, "say more, such as the path of the control socket; twice: debug" },
 	{ "quiet", 'q', NULL, "say errors only" },
 	{ NULL },
@@ -131,6 +140,9 @@ static const struct cli_option run_options[] = {
 static const char *const run_paragraphs[] = {
 	"CMD sees the devices through /dev/vfio and /sys as if a kernel with an IOMMU had them. "
 	"They are there until CMD ends.",
+	"With --join they are those of a machine that is there already, and that other commands "
+	"may "
+	"use at the same time; each isolation group has one user at a time.",
 	"The exit status is that of CMD, or 128 + N if signal N killed it; 125 if uvfio itself "
 	"failed, 126 if CMD cannot be executed, 127 if it was not found.",
 	NULL,
@@ -142,7 +154,6 @@ const struct cli_command cli_run = {
 	.operands = "-- CMD [ARG]...",
 	.wraps = true,
 	.usage_status = CLI_RUN_FAILED,
-	.failed_status = CLI_RUN_FAILED,
 	.options = run_options,
 	.paragraphs = run_paragraphs,
 	.more_help = cli_print_models,

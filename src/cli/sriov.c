@@ -60,7 +60,7 @@ static int sriov_run(const struct cli_command *self, int argc, char **argv)
 					  argv[first + 1]);
 	}
 	if (status == CLI_GO_ON)
-		status = client_find_one(self, w.socket, &list);
+		status = client_find_one(self, &w, &list);
 	if (status == CLI_GO_ON) {
 		request = json_pack("{s:s,s:s}", "op", self->name, "bdf", argv[first]);
 		if (count >= 0)

@@ -111,6 +111,7 @@ static const struct {
 	{ "use", cmd_use },	    { "threads", cmd_threads }, { "hold", cmd_hold },
 	{ "storm", cmd_storm },	    { "orphan", cmd_orphan },	{ "compat", cmd_compat },
 	{ "unknown", cmd_unknown }, { "pass", cmd_pass },	{ "siblings", cmd_siblings },
+	{ "steady", cmd_steady },   { "relive", cmd_relive },
 };
 
 int main(int argc, char **argv)

@@ -98,5 +98,7 @@ void cmd_compat(char **argv);
 void cmd_pass(char **argv);
 void cmd_siblings(char **argv);
 void cmd_unknown(char **argv);
+void cmd_steady(char **argv);
+void cmd_relive(char **argv);
 
 #endif

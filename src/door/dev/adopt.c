@@ -7,6 +7,7 @@
  * for without an eye on the descriptors that tell to give up.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 
@@ -98,15 +99,23 @@ static int check_reach(const struct door_dev *d, const struct launch_msg *ready,
 	int r;
 
 	if (pidfd < 0)
-		return explain_reach(err, pidfd, "pidfd_open");
+		return explain_reach(err, pidfd, "pidfd_open", d->child_ours);
 	fd = client_getfd(pidfd, ready->number);
 	if (fd < 0)
-		return explain_reach(err, fd, "pidfd_getfd");
+		return explain_reach(err, fd, "pidfd_getfd", d->child_ours);
 	r = client_read(d->child, ready->address, &word, sizeof(word));
 	if (r)
-		return explain_reach(err, r, "process_vm_readv");
+		return explain_reach(err, r, "process_vm_readv", d->child_ours);
 	r = client_write(d->child, ready->address, &word, sizeof(word));
-	return r ? explain_reach(err, r, "process_vm_writev") : 0;
+	return r ? explain_reach(err, r, "process_vm_writev", d->child_ours) : 0;
+}
+
+/* Device files are opened by this process too; the kernel lets it if it is of the mount's user. */
+static int check_own_use(const struct door_dev *d, struct door_error *err)
+{
+	AUTO_CLOSE int dir = openat(d->root_fd, ".dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return dir < 0 ? explain_own_use(err, -errno) : 0;
 }
 
 static int send_start(struct adoption *a)
@@ -159,6 +168,9 @@ static int take_over(struct adoption *a)
 	d->listener = fds[1];
 	d->restarts = msg.restarts;
 	r = check_reach(d, &msg, a->err);
+	if (r)
+		return r;
+	r = check_own_use(d, a->err);
 	if (r)
 		return r;
 	if (statx(d->root_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st))

@@ -159,8 +159,26 @@ int explain_process(struct door_error *err, int errnum)
 	return explain_text(err, errnum, "cannot start a process: %s", strerror(-errnum));
 }
 
-int explain_reach(struct door_error *err, int errnum, const char *call)
+int explain_own_use(struct door_error *err, int errnum)
 {
+	if (errnum != -EACCES)
+		return explain_text(err, errnum, "cannot use the file system that it serves: %s",
+				    strerror(-errnum));
+	return explain_text(err, errnum,
+			    "may not use the file system that it serves to the command, which was "
+			    "started in another user namespace (a container, 'unshare') or with "
+			    "another group ('newgrp') than the machine: start both alike");
+}
+
+int explain_reach(struct door_error *err, int errnum, const char *call, bool child)
+{
+	if (!child && sysctl_value("/proc/sys/kernel/yama/ptrace_scope", 0) == 1)
+		return explain_text(
+			err, errnum,
+			"may not look into the command (%s: %s), which is no descendant of the "
+			"machine: Yama forbids it to a root without CAP_SYS_PTRACE. 'sudo sysctl "
+			"kernel.yama.ptrace_scope=0', or give the machine that capability",
+			call, strerror(-errnum));
 	if (sysctl_value("/proc/sys/kernel/yama/ptrace_scope", 0) > 1)
 		return explain_text(
 			err, errnum,

@@ -408,7 +408,8 @@ int explain_userns(struct door_error *err, int errnum);
 int explain_mount(struct door_error *err, int errnum, const char *what, bool userns);
 int explain_seccomp(struct door_error *err, int errnum);
 int explain_process(struct door_error *err, int errnum);
-int explain_reach(struct door_error *err, int errnum, const char *call);
+int explain_own_use(struct door_error *err, int errnum);
+int explain_reach(struct door_error *err, int errnum, const char *call, bool child);
 int explain_text(struct door_error *err, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
 bool door_is_nested(void);
 
