@@ -39,6 +39,15 @@ static struct root_bus *root_of(const struct pcim *m, uint32_t domain, unsigned 
 	return NULL;
 }
 
+bool pcim_root_bus(const struct pcim *m, unsigned i, uint32_t *domain, uint8_t *bus)
+{
+	if (i >= m->n_roots)
+		return false;
+	*domain = m->roots[i].domain;
+	*bus = m->roots[i].first;
+	return true;
+}
+
 /* Functions that wait for their root port. */
 static bool is_loose(const struct pcif *f)
 {

@@ -440,6 +440,9 @@ int pcim_add_on_bus(struct pcim *m, struct pci_bdf bdf, const struct pcif_model 
  * -EINVAL too low a number; -EEXIST taken; -ENOSPC there is none left; -EBUSY it has one.
  */
 int pcim_open_bus(struct pcif *bridge, unsigned bus, struct pcif_reply_error *err, uint8_t *number);
+/* The root buses, once enumerated: false where there are no more than @i. They are there for good.
+ */
+bool pcim_root_bus(const struct pcim *m, unsigned i, uint32_t *domain, uint8_t *bus);
 /* Nobody has the number, nor is it between a root bus and the last bus below that. */
 bool pcim_bus_free(const struct pcim *m, uint32_t domain, unsigned bus);
 
