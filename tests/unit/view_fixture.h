@@ -65,6 +65,43 @@ static const struct pcif_model blank = {
 	.reset = blank_reset,
 };
 
+/* The same with VFs. */
+static int pf_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
+		     void **state, struct pcif_reply_error *err)
+{
+	int r = blank_create(f, params, desc, state, err);
+
+	desc->sriov = (struct pcif_sriov){
+		.total_vfs = 256,
+		.vf_device = 0x0011,
+		.first_offset = 1,
+		.stride = 1,
+		.bars = { [0] = { .type = PCIF_BAR_MEM64, .size = KIB(16) } },
+	};
+	return r;
+}
+
+static int pf_create_vf(struct pcif *f, void *pf_state, unsigned index, struct pcif_desc *desc,
+			void **state, struct pcif_reply_error *err)
+{
+	desc->msix_vectors = 2;
+	desc->msix_table_offset = 0x2000;
+	desc->msix_pba_offset = 0x3000;
+	*state = f;
+	return 0;
+}
+
+static const struct pcif_model physical = {
+	.name = "physical",
+	.summary = "a function with others",
+	.create = pf_create,
+	.create_vf = pf_create_vf,
+	.destroy = blank_destroy,
+	.bar_read = blank_read,
+	.bar_write = blank_write,
+	.reset = blank_reset,
+};
+
 struct fixture {
 	unsigned fds;
 	struct pcim *pci;
@@ -73,7 +110,7 @@ struct fixture {
 	struct view *view;
 };
 
-static void add(struct pcim *pci, const char *at)
+static void add(struct pcim *pci, const char *at, const struct pcif_model *model)
 {
 	struct pcif_reply_error err;
 	struct pcif_params *params;
@@ -81,7 +118,7 @@ static void add(struct pcim *pci, const char *at)
 
 	assert_int_equal(pcif_bdf_parse(at, &bdf), 0);
 	assert_int_equal(pcim_params_new(&params), 0);
-	assert_int_equal(pcim_add(pci, bdf, &blank, params, &err), 0);
+	assert_int_equal(pcim_add(pci, bdf, model, params, &err), 0);
 	pcim_params_free(params);
 }
 
@@ -89,6 +126,9 @@ static void add(struct pcim *pci, const char *at)
 #define PORT "devices/pci0000:64/0000:64:00.0"
 #define BDF "0000:65:00.0"
 #define PORT_BDF "0000:64:00.0"
+#define PF_PORT "devices/pci0000:6f/0000:6f:00.0"
+#define PF_BDF "0000:70:00.0"
+#define PF PF_PORT "/" PF_BDF
 
 static int setup(void **state)
 {
@@ -96,9 +136,10 @@ static int setup(void **state)
 
 	x.fds = open_fds();
 	assert_int_equal(pcim_new(&x.pci), 0);
-	add(x.pci, BDF);
-	add(x.pci, "0001:67:00.0");
-	add(x.pci, "0001:67:00.1");
+	add(x.pci, BDF, &blank);
+	add(x.pci, PF_BDF, &physical);
+	add(x.pci, "0001:67:00.0", &blank);
+	add(x.pci, "0001:67:00.1", &blank);
 	assert_int_equal(pcim_enumerate(x.pci), 0);
 	assert_int_equal(bus_new(x.pci, &x.bus), 0);
 	assert_int_equal(vfio_new(x.bus, &x.vfio), 0);

@@ -64,6 +64,8 @@ static int view_build(struct view *v)
 		r = view_bus_build(v, bus);
 	if (!r)
 		view_modules_build(v, module);
+	if (!r)
+		r = view_hosts_build(v);
 	v->fixed = false;
 	if (r || v->failed)
 		return -ENOMEM;

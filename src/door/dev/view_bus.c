@@ -202,9 +202,24 @@ int view_bus_build(struct view *v, struct view_node *bus)
 
 /* ------------------------------------------------------------------ modules */
 
+static int read_enable_sriov(struct view_node *node, char **buf, size_t *size)
+{
+	return view_say(buf, size, "%c\n", vfio_sriov(node->view->vfio) ? 'Y' : 'N');
+}
+
+static int write_enable_sriov(struct view_node *node, const char *buf, size_t size)
+{
+	bool on;
+	int r = view_bool(buf, size, &on);
+
+	if (!r)
+		vfio_set_sriov(node->view->vfio, on);
+	return r;
+}
+
 /*
- * Values that describe how this VFIO behaves: idle functions stay in D0, no SR-IOV through
- * vfio-pci, interrupts count as isolated without a waiver.
+ * Values that describe how this VFIO behaves: idle functions stay in D0, interrupts count as
+ * isolated without a waiver.
  */
 static const struct module_param {
 	const char *module, *name, *text;
@@ -216,12 +231,12 @@ static const struct module_param {
 	{ "vfio_pci", "disable_denylist", "N\n" },
 	{ "vfio_pci", "disable_idle_d3", "Y\n" },
 	{ "vfio_pci", "disable_vga", "N\n" },
-	{ "vfio_pci", "enable_sriov", "N\n" },
 	{ "vfio_pci", "nointxmask", "N\n" },
 };
 
 /* Its name, what every module has, and its parameters. */
-static struct view_node *module_build(struct view *v, struct view_node *parent, const char *name)
+static struct view_node *module_build(struct view *v, struct view_node *parent, const char *name,
+				      const struct view_attr *attrs, size_t n)
 {
 	struct view_node *dir = view_dir(v, parent, name), *sub = NULL;
 
@@ -238,15 +253,19 @@ static struct view_node *module_build(struct view *v, struct view_node *parent, 
 			sub = view_dir(v, dir, "parameters");
 		view_text(v, sub, params[p].name, 0444, params[p].text);
 	}
+	view_attrs(v, sub, attrs, n, NULL);
 	return dir;
 }
 
 void view_modules_build(struct view *v, struct view_node *module)
 {
 	static const char *const others[] = { "vfio", "vfio_iommu_type1", "vfio_pci_core" };
+	static const struct view_attr enable_sriov[] = {
+		{ "enable_sriov", 0644, read_enable_sriov, write_enable_sriov },
+	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
-		module_build(v, module, others[i]);
+		module_build(v, module, others[i], NULL, 0);
 	for (unsigned i = 0; i < v->n_drivers; i++) {
 		const struct bus_driver *d = v->drivers[i].d;
 		AUTO_FREE char *link = NULL, *from = NULL, *to = NULL;
@@ -257,7 +276,8 @@ void view_modules_build(struct view *v, struct view_node *module)
 		link = view_printf(v, "pci:%s", d->name);
 		from = view_printf(v, "module/%s/drivers", d->module);
 		to = view_printf(v, "bus/pci/drivers/%s", d->name);
-		dir = module_build(v, module, d->module);
+		dir = module_build(v, module, d->module, enable_sriov,
+				   strcmp(d->name, VFIO_PCI_DRIVER) ? 0 : 1);
 		if (dir && link)
 			view_link_path(v, view_dir(v, dir, "drivers"), link, from, to);
 	}

@@ -103,38 +103,31 @@ static int pci_bus_want(struct view *v, struct view_fn *bridge, struct view_node
 
 /* ------------------------------------------------------------------ host bridges */
 
-/*
- * The directory of a host bridge, pciDDDD:BB, made when the first of its functions needs it. It
- * stays, as it does in Linux, whatever becomes of them.
- */
-static int host_dir(struct view *v, const struct pcif *f, struct view_node **out)
+static char *host_name(uint32_t domain, uint8_t bus, char out[24])
 {
-	uint32_t domain = pcif_bdf(f).domain;
-	AUTO_FREE char *path = NULL;
-	struct view_node *dir;
-	char name[24];
-	int r;
+	snprintf(out, 24, "pci%04x:%02x", domain, bus);
+	return out;
+}
 
-	snprintf(name, sizeof(name), "pci%04x:%02x", domain, pcif_root_bus(f));
-	dir = child_of(v->devices, name);
-	if (dir) {
-		*out = dir;
-		return 0;
-	}
-	path = view_printf(v, "devices/%s", name);
-	v->fixed = true;
-	dir = view_dir(v, v->devices, name);
-	if (dir) {
+/* The directories of host bridges, pciDDDD:BB. They stay, whatever becomes of what is below. */
+int view_hosts_build(struct view *v)
+{
+	uint32_t domain;
+	uint8_t bus;
+
+	for (unsigned i = 0; pcim_root_bus(v->pci, i, &domain, &bus); i++) {
+		char name[24];
+		struct view_node *dir = view_dir(v, v->devices, host_name(domain, bus, name));
+		AUTO_FREE char *path = view_printf(v, "devices/%s", name);
+
+		if (!dir || !path)
+			return -ENOMEM;
 		view_attrs(v, dir, empty_uevent, ARRAY_SIZE(empty_uevent), NULL);
 		view_power(v, dir);
+		if (v->failed || pci_bus_want(v, NULL, dir, path, domain, bus))
+			return -ENOMEM;
 	}
-	r = v->failed ? -ENOMEM : pci_bus_want(v, NULL, dir, path, domain, pcif_root_bus(f));
-	v->fixed = false;
-	if (r)
-		view_remove(v, &dir);
-	else
-		*out = dir;
-	return r;
+	return 0;
 }
 
 /* ------------------------------------------------------------------ isolation groups */
@@ -225,6 +218,7 @@ void view_fn_put(struct view_fn *fn)
 	if (!fn || atomic_fetch_sub(&fn->refs, 1) != 1)
 		return;
 	view_fn_put(fn->up);
+	view_fn_put(fn->pf);
 	pcif_put(fn->f);
 	free(fn->path);
 	free(fn);
@@ -244,6 +238,7 @@ static void fn_leave(struct view_fn *fn)
 	}
 	view_remove(v, &fn->of_bus);
 	view_remove(v, &fn->of_group);
+	view_remove(v, &fn->of_pf);
 	view_remove(v, &fn->of_driver);
 	fn->driver_link = fn->msi_irqs = NULL;
 	view_remove(v, &fn->dir);
@@ -268,7 +263,8 @@ void view_unlock(struct view *v)
 	}
 }
 
-static struct view_fn *fn_new(struct view *v, const struct bus_entry *e, struct view_fn *up)
+static struct view_fn *fn_new(struct view *v, const struct bus_entry *e, struct view_fn *up,
+			      struct view_fn *pf)
 {
 	struct view_fn *fn = calloc(1, sizeof(*fn));
 
@@ -281,35 +277,36 @@ static struct view_fn *fn_new(struct view *v, const struct bus_entry *e, struct 
 	fn->f = pcif_get(e->f);
 	fn->id = e->id;
 	fn->up = up ? view_fn_get(up) : NULL;
+	fn->pf = pf ? view_fn_get(pf) : NULL;
 	pcif_bdf_format(pcif_bdf(e->f), fn->name);
 	return fn;
 }
 
 /* Its directory, with all but what depends on its driver. */
 static int fn_enter(struct view *v, const struct bus_entry *e, struct view_fn *up,
-		    struct view_fn **out)
+		    struct view_fn *pf, struct view_fn **out)
 {
-	struct view_node *parent = up ? up->dir : NULL;
 	AUTO_FREE char *from = NULL, *group = NULL;
+	struct view_node *parent;
 	struct view_fn *fn;
-	int r;
+	char host[24];
 
-	if (!up) {
-		r = host_dir(v, e->f, &parent);
-		if (r)
-			return r;
-	}
-	fn = fn_new(v, e, up);
+	host_name(pcif_bdf(e->f).domain, pcif_root_bus(e->f), host);
+	parent = up ? up->dir : child_of(v->devices, host);
+	if (!parent)
+		return 0; /* not below a root bus of this machine */
+	fn = fn_new(v, e, up, pf);
 	if (!fn)
 		return -ENOMEM;
 	fn->path = up ? view_printf(v, "%s/%s", up->path, fn->name)
-		      : view_printf(v, "devices/%s/%s", parent->name, fn->name);
+		      : view_printf(v, "devices/%s/%s", host, fn->name);
 	fn->dir = view_dir(v, parent, fn->name);
 	if (fn->dir) {
 		view_fn_put(fn->dir->fn);
 		fn->dir->fn = view_fn_get(fn);
 		view_fn_files(fn);
 		view_state_files(fn);
+		view_sriov_files(fn);
 	}
 	fn->group = group_enter(v, e->group_id, e->group);
 	from = view_printf(v, "kernel/iommu_groups/%u/devices", e->group);
@@ -408,12 +405,12 @@ static void drop_left(struct view *v, const struct bus_list *list, struct view_f
 
 		while (at < list->n && bdf_before(pcif_bdf(list->entry[at].f), pcif_bdf(fn->f)))
 			at++;
-		fn->left =
-			at == list->n || list->entry[at].id != fn->id || (fn->up && fn->up->left);
+		fn->left = at == list->n || list->entry[at].id != fn->id ||
+			   (fn->up && fn->up->left) || (fn->pf && fn->pf->left);
 		if (!fn->left)
 			kept[at] = fn;
 	}
-	/* What is below a bridge comes behind it. */
+	/* What is below a bridge comes behind it, and VFs behind their PF. */
 	for (unsigned i = v->n_fns; i-- > 0;)
 		if (v->fns[i]->left)
 			fn_leave(v->fns[i]);
@@ -428,13 +425,15 @@ static int add_new(struct view *v, const struct bus_list *list, struct view_fn *
 
 	for (unsigned i = 0; i < list->n; i++) {
 		struct pcif *above = pcif_parent(list->entry[i].f);
-		struct view_fn *fn = fns[i], *up = NULL;
+		struct pcif *physical = pcif_pf(list->entry[i].f);
+		struct view_fn *fn = fns[i], *up = NULL, *pf = NULL;
 
 		if (!fn && !r) {
 			up = above ? fn_of(fns, count, above) : NULL;
-			/* A bridge that has left meanwhile takes this one along. */
-			if (!above || up)
-				r = fn_enter(v, &list->entry[i], up, &fn);
+			pf = physical ? fn_of(fns, count, physical) : NULL;
+			/* A bridge or PF that has left meanwhile takes this one along. */
+			if ((!above || up) && (!physical || pf))
+				r = fn_enter(v, &list->entry[i], up, pf, &fn);
 		}
 		if (fn) {
 			fns[count++] = fn;
@@ -459,8 +458,8 @@ static int follow_buses(struct view *v)
 		struct pci_bdf bdf = pcif_bdf(fn->f);
 		uint8_t secondary, subordinate;
 
-		if (pcif_is_bridge(fn->f)) {
-			pcif_bridge_buses(fn->f, &secondary, &subordinate);
+		pcif_bridge_buses(fn->f, &secondary, &subordinate);
+		if (pcif_is_bridge(fn->f) && secondary) {
 			r = pci_bus_want(v, fn, fn->dir, fn->path, bdf.domain, secondary);
 		}
 		if (r || !fn->up)

@@ -282,6 +282,23 @@ bool view_same(const char *buf, size_t size, const char *text)
 	return n == strlen(text) && !memcmp(buf, text, n);
 }
 
+int view_bool(const char *buf, size_t size, bool *value)
+{
+	static const char yes[] = "eEyYtT1", no[] = "dDnNfF0";
+
+	if (!size || !buf[0])
+		return -EINVAL;
+	if (strchr(yes, buf[0]))
+		*value = true;
+	else if (strchr(no, buf[0]))
+		*value = false;
+	else if ((buf[0] == 'o' || buf[0] == 'O') && size > 1 && buf[1] && strchr("nNfF", buf[1]))
+		*value = buf[1] == 'n' || buf[1] == 'N';
+	else
+		return -EINVAL;
+	return 0;
+}
+
 int view_number(const char *buf, size_t size, unsigned long *value)
 {
 	size_t n = strnlen(buf, size);

@@ -18,14 +18,15 @@ static uint32_t config(struct view_node *node, unsigned offset, unsigned size)
 
 /* ------------------------------------------------------------------ identity */
 
+/* Not from configuration space, where VFs have none (SR-IOV 1.1, section 3.4.1.1). */
 static int read_vendor(struct view_node *node, char **buf, size_t *size)
 {
-	return view_say(buf, size, "0x%04x\n", config(node, PCI_VENDOR_ID, 2));
+	return view_say(buf, size, "0x%04x\n", pcif_desc(view_fn_of(node)->f)->vendor);
 }
 
 static int read_device(struct view_node *node, char **buf, size_t *size)
 {
-	return view_say(buf, size, "0x%04x\n", config(node, PCI_DEVICE_ID, 2));
+	return view_say(buf, size, "0x%04x\n", pcif_desc(view_fn_of(node)->f)->device);
 }
 
 /* Bridges keep theirs in a capability (PCI-to-PCI Bridge Architecture 1.2, section 3.2.5.13). */
@@ -61,10 +62,10 @@ static int read_revision(struct view_node *node, char **buf, size_t *size)
 
 static void modalias(struct view_fn *fn, char out[96])
 {
-	uint32_t ids = pcif_config_read(fn->f, PCI_VENDOR_ID, 4);
+	const struct pcif_desc *d = pcif_desc(fn->f);
 	uint32_t class_code = pcif_config_read(fn->f, PCI_CLASS_REVISION, 4) >> 8;
 
-	snprintf(out, 96, "pci:v%08Xd%08Xsv%08Xsd%08Xbc%02Xsc%02Xi%02X", ids & 0xffff, ids >> 16,
+	snprintf(out, 96, "pci:v%08Xd%08Xsv%08Xsd%08Xbc%02Xsc%02Xi%02X", d->vendor, d->device,
 		 subsystem(fn, 0), subsystem(fn, 2), class_code >> 16, class_code >> 8 & 0xff,
 		 class_code & 0xff);
 }
@@ -81,6 +82,7 @@ static int read_uevent(struct view_node *node, char **buf, size_t *size)
 {
 	struct view_fn *fn = view_fn_of(node);
 	const struct bus_driver *d = bus_driver_of(fn->view->bus, fn->f);
+	const struct pcif_desc *desc = pcif_desc(fn->f);
 	char alias[96];
 
 	modalias(fn, alias);
@@ -88,22 +90,24 @@ static int read_uevent(struct view_node *node, char **buf, size_t *size)
 			"%s%s%sPCI_CLASS=%04X\nPCI_ID=%04X:%04X\nPCI_SUBSYS_ID=%04X:%04X\n"
 			"PCI_SLOT_NAME=%s\nMODALIAS=%s\n",
 			d ? "DRIVER=" : "", d ? d->name : "", d ? "\n" : "",
-			config(node, PCI_CLASS_REVISION, 4) >> 8, config(node, PCI_VENDOR_ID, 2),
-			config(node, PCI_DEVICE_ID, 2), subsystem(fn, 0), subsystem(fn, 2),
-			fn->name, alias);
+			config(node, PCI_CLASS_REVISION, 4) >> 8, desc->vendor, desc->device,
+			subsystem(fn, 0), subsystem(fn, 2), fn->name, alias);
 }
 
 /* ------------------------------------------------------------------ place */
 
 static int read_numa_node(struct view_node *node, char **buf, size_t *size)
 {
-	return view_say(buf, size, "-1\n");
+	return view_say(buf, size, "%d\n", pcif_numa_node(view_fn_of(node)->f));
 }
 
-/* The platform has no NUMA nodes, so that "none" is the only value. */
+/* The machine says where it is; nobody else. */
 static int write_numa_node(struct view_node *node, const char *buf, size_t size)
 {
-	return view_same(buf, size, "-1") ? 0 : -EINVAL;
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", pcif_numa_node(view_fn_of(node)->f));
+	return view_same(buf, size, text) ? 0 : -EINVAL;
 }
 
 static int read_local_cpus(struct view_node *node, char **buf, size_t *size)
@@ -128,15 +132,14 @@ struct resource {
 #define RES_SIZEALIGN 0x40000u
 #define RES_MEM_64 0x100000u
 
-static struct resource bar_resource(struct pcif *f, unsigned bar)
+static struct resource memory_or_io(const struct pcif_bar *b, uint64_t first, uint64_t size)
 {
-	const struct pcif_bar *b = &pcif_desc(f)->bars[bar];
 	struct resource r = { 0 };
 
-	if (b->type == PCIF_BAR_NONE || !b->size)
+	if (b->type == PCIF_BAR_NONE || !size)
 		return r;
-	r.first = pcif_bar_address(f, bar);
-	r.last = r.first + b->size - 1;
+	r.first = first;
+	r.last = r.first + size - 1;
 	r.flags = RES_SIZEALIGN;
 	if (b->type == PCIF_BAR_IO) {
 		r.flags |= RES_IO | PCI_BASE_ADDRESS_SPACE_IO;
@@ -148,6 +151,24 @@ static struct resource bar_resource(struct pcif *f, unsigned bar)
 	if (b->prefetchable)
 		r.flags |= RES_PREFETCH | PCI_BASE_ADDRESS_MEM_PREFETCH;
 	return r;
+}
+
+static struct resource bar_resource(struct pcif *f, unsigned bar)
+{
+	const struct pcif_bar *b = &pcif_desc(f)->bars[bar];
+
+	return memory_or_io(b, pcif_bar_address(f, bar), b->size);
+}
+
+/* The BARs of all VFs that there could be, one after the other. */
+static struct resource vf_resource(struct pcif *f, unsigned bar)
+{
+	const struct pcif_sriov *s = &pcif_desc(f)->sriov;
+	uint64_t first = s->total_vfs ? pcif_vf_bar_address(f, bar) : 0;
+
+	if (!first)
+		return (struct resource){ 0 };
+	return memory_or_io(&s->bars[bar], first, s->bars[bar].size * s->total_vfs);
 }
 
 /* Windows 0 to 2 of a bridge: I/O, memory, prefetchable memory. */
@@ -204,6 +225,8 @@ static int read_resource(struct view_node *node, char **buf, size_t *size)
 
 		if (i < PCIF_NUM_BARS && !bridge)
 			r = bar_resource(f, i);
+		else if (i >= 7 && i < 7 + PCIF_NUM_BARS)
+			r = vf_resource(f, i - 7);
 		else if (i >= 13 && i < 16)
 			r = window_resource(f, i - 13);
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "0x%016llx 0x%016llx 0x%016llx\n",
@@ -349,13 +372,25 @@ static int read_subordinate(struct view_node *node, char **buf, size_t *size)
 
 /* ------------------------------------------------------------------ tables */
 
-static int read_zero(struct view_node *node, char **buf, size_t *size)
+/* Whether the port above lets function numbers be as many as 256. Source: pci_ari_enabled(). */
+static int read_ari(struct view_node *node, char **buf, size_t *size)
 {
-	return view_say(buf, size, "0\n");
+	struct pcif *f = view_fn_of(node)->f, *above = pcif_parent(f);
+	uint8_t secondary, subordinate;
+	unsigned exp;
+	bool on = false;
+
+	if (above) {
+		pcif_bridge_buses(above, &secondary, &subordinate);
+		exp = pcif_find_cap(above, PCI_CAP_ID_EXP);
+		on = exp && pcif_bdf(f).bus == secondary &&
+		     pcif_config_read(above, exp + PCI_EXP_DEVCTL2, 2) & PCI_EXP_DEVCTL2_ARI;
+	}
+	return view_say(buf, size, "%u\n", on);
 }
 
 static const struct view_attr common_attrs[] = {
-	{ "ari_enabled", 0444, read_zero, NULL },
+	{ "ari_enabled", 0444, read_ari, NULL },
 	{ "class", 0444, read_class, NULL },
 	{ "device", 0444, read_device, NULL },
 	{ "local_cpulist", 0444, read_local_cpulist, NULL },

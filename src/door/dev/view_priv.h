@@ -29,13 +29,14 @@ struct view_fn {
 	char name[PCI_BDF_STRLEN];
 	char *path;	    /* from /sys on: "devices/pci0000:64/0000:64:00.0" */
 	struct view_fn *up; /* the bridge above, a reference, or NULL */
+	struct view_fn *pf; /* of a VF, a reference, or NULL */
 	/* Under the view's lock. */
 	bool left;
 	struct view_fn *next_left;
 	struct view_group *group;
 	struct view_node *dir;
-	struct view_node *of_bus, *of_group; /* links to it elsewhere */
-	struct view_driver *driver;	     /* as shown: with these three */
+	struct view_node *of_bus, *of_group, *of_pf; /* links to it elsewhere */
+	struct view_driver *driver;		     /* as shown: with these three */
 	struct view_node *of_driver, *driver_link, *msi_irqs;
 };
 
@@ -124,13 +125,16 @@ int view_word(const char *buf, size_t size, char **word); /* malloc'ed */
 bool view_same(const char *buf, size_t size, const char *text);
 /* Linux kstrtoul(): decimal, 0x or 0; one newline may follow. -EINVAL. */
 int view_number(const char *buf, size_t size, unsigned long *value);
+/* Linux kstrtobool(). -EINVAL. */
+int view_bool(const char *buf, size_t size, bool *value);
 int view_write_uevent(struct view_node *node, const char *buf, size_t size);
 
 /* ------------------------------------------------------------------ following (view_follow.c) */
 
-int view_follow(struct view *v);     /* with the view's lock; 0 or -ENOMEM */
-void view_unlock(struct view *v);    /* and puts what has left */
-void view_leave_all(struct view *v); /* the end */
+int view_hosts_build(struct view *v); /* 0 or -ENOMEM */
+int view_follow(struct view *v);      /* with the view's lock; 0 or -ENOMEM */
+void view_unlock(struct view *v);     /* and puts what has left */
+void view_leave_all(struct view *v);  /* the end */
 
 /* ------------------------------------------------------------------ functions */
 
@@ -141,9 +145,11 @@ static inline struct view_fn *view_fn_of(struct view_node *node)
 	return node->fn;
 }
 
-/* view_pci.c: what a function is. view_state.c: what it does, and can be told. */
+/* view_pci.c: what a function is. view_state.c: what it does, and can be told. view_sriov.c: its
+ * VFs, and what it is one of. */
 void view_fn_files(struct view_fn *fn);
 void view_state_files(struct view_fn *fn);
+void view_sriov_files(struct view_fn *fn);
 /* The files that follow from the driver it is bound to now. */
 void view_driver_files(struct view_fn *fn);
 /* A directory power/ as an unmanaged device has it. */
