@@ -114,6 +114,19 @@ static void step_bar(struct client *cl, struct input *in)
 	}
 }
 
+/* Pages of 4 KiB, or (to where the queues are aligned just so) of 8 KiB. */
+static void step_enable(struct client *cl, struct input *in)
+{
+	unsigned how = take32(in, 1);
+
+	client_enable(cl, 2 + (how & 63));
+	if (!(how & 64))
+		return;
+	client_disable(cl);
+	client_write32(cl, NVMED_REG_CC, 6 << 16 | 4 << 20 | 1 << 7 | NVMED_CC_EN);
+	client_pump(cl);
+}
+
 static void step(struct client *cl, struct input *in, uint32_t *image)
 {
 	unsigned id;
@@ -126,7 +139,7 @@ static void step(struct client *cl, struct input *in, uint32_t *image)
 		image[take32(in, 2) & 0xfff] = take32(in, 4);
 		break;
 	case 2:
-		client_enable(cl, 2 + (take32(in, 1) & 63));
+		step_enable(cl, in);
 		break;
 	case 3:
 	case 4:
