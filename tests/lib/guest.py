@@ -41,6 +41,7 @@ class Guest:
     """One virtual machine.
 
     devices: --device specs of uvfio; None boots QEMU without uvfio
+    join:    or the name of a machine that runs already (uvfio up)
     qemu:    further QEMU arguments; every device of `passthrough` adds a vfio-pci of its own
     place:   user.Place: who runs it, and where its files are
     programs: of this machine, with their libraries (kernel.make_initrd())
@@ -49,7 +50,8 @@ class Guest:
 
     def __init__(self, script, place, devices=None, passthrough=("0000:65:00.0",), qemu=(),
                  memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), programs=(),
-                 timeout=120, interactive=False, append="", wrap=()):
+                 timeout=120, interactive=False, append="", wrap=(), join=None,
+                 name="initrd"):
         self.results = {}
         self.console = []
         self.interactive = interactive
@@ -61,7 +63,7 @@ class Guest:
         self.argv = list(place.prefix)
         vmlinux, _ = kernel.ensure_kernel()
         vmlinux = place.visible(vmlinux)
-        initrd = place.path("initrd.cpio")
+        initrd = place.path(f"{name}.cpio")
         kernel.make_initrd(initrd, script, helpers, programs)
         place.own(initrd)
         machine = "q35"
@@ -74,13 +76,15 @@ class Guest:
             for spec in devices:
                 self.argv += ["--device", spec]
             self.argv.append("--")
+        elif join is not None:
+            self.argv += [place.uvfio, "run", "--join", join, "--"]
         self.argv += [*wrap, "qemu-system-x86_64", "-accel", "tcg", "-machine", machine, *memory_args,
                       "-smp", str(smp), "-nodefaults", "-display", "none", "-serial",
                       "stdio", "-kernel", vmlinux, "-initrd", initrd, "-append",
                       f"{CMDLINE} {append}".strip()]
         if not reboot:
             self.argv.append("-no-reboot")
-        if devices is not None:
+        if devices is not None or join is not None:
             for bdf in passthrough:
                 self.argv += ["-device", f"vfio-pci,host={bdf}"]
         self.argv += list(qemu)
