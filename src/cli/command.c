@@ -8,7 +8,7 @@
  * the command as well (same process group), so here they are only survived; what somebody sends to
  * this process alone is passed on. What was ignored when we started stays so, for the command too
  * (nohup). Between the launch and the command's exec the terminal's signals end the child that is
- * being prepared, and so the run; one that came too early for the child reaches the command.
+ * being prepared, and so the run; one that came too early for the child ends it too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -181,6 +181,25 @@ static void command_on_exit(void *data, uint32_t events)
 	c->pid = 0;
 }
 
+/**
+ * command_launch() - fork what becomes the command.
+ * @server: the machine's process
+ * Returns CLI_GO_ON, or an exit status with nothing left behind.
+ */
+int command_launch(struct command *c, pid_t server, struct door_launch *launch)
+{
+	struct door_error err;
+	int ret = door_launch(c->argv, server, launch, &err);
+
+	if (ret)
+		return command_not_started(c, ret, err.text);
+	if (!atomic_load(&got_terminal))
+		return CLI_GO_ON;
+	/* Before the fork, it may be, where the child has not seen it. */
+	door_launch_undo(launch, -EINTR, &err);
+	return command_not_started(c, -EINTR, err.text);
+}
+
 /* It runs: from now on its end stops the loop, with its exit status. */
 int command_started(struct command *c, pid_t pid)
 {
@@ -191,9 +210,6 @@ int command_started(struct command *c, pid_t pid)
 	c->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (c->pidfd < 0)
 		return cli_fail(&cli_run, CLI_RUN_FAILED, "pidfd_open: %s", strerror(errno));
-	/* What came while the command was not there yet may have reached nobody. */
-	if (atomic_load(&got_terminal))
-		command_signal(c, atomic_load(&got_terminal));
 	ret = loop_fd_add(c->loop, c->pidfd, EPOLLIN, command_on_exit, c, &source);
 	if (ret)
 		return cli_fail(&cli_run, CLI_RUN_FAILED, "event loop: %s", strerror(-ret));

@@ -154,12 +154,11 @@ static void join_on_machine(void *data, uint32_t events)
 static int join_launch(struct join *j)
 {
 	struct loop *loop = j->command.loop;
-	struct door_error err;
 	int ret;
 
-	ret = door_launch(j->command.argv, place_peer(j->machine->fd), &j->launch, &err);
-	if (ret)
-		return command_not_started(&j->command, ret, err.text);
+	ret = command_launch(&j->command, place_peer(j->machine->fd), &j->launch);
+	if (ret != CLI_GO_ON)
+		return ret;
 	j->launch_pidfd = (int)syscall(SYS_pidfd_open, j->launch.pid, 0);
 	ret = j->launch_pidfd < 0 ? -errno : 0;
 	if (!ret)

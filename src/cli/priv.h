@@ -134,6 +134,7 @@ struct command {
 };
 
 int command_init(struct command *c, char **argv);
+int command_launch(struct command *c, pid_t server, struct door_launch *launch);
 int command_started(struct command *c, pid_t pid);
 int command_not_started(struct command *c, int err, const char *text);
 int command_wait(struct command *c);

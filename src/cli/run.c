@@ -58,9 +58,9 @@ static int run_start(struct run *r)
 	char **argv = r->command.argv;
 	int ret;
 
-	ret = door_launch(argv, getpid(), &launch, &err);
-	if (ret)
-		return command_not_started(&r->command, ret, err.text);
+	ret = command_launch(&r->command, getpid(), &launch);
+	if (ret != CLI_GO_ON)
+		return ret;
 	peer.sock = launch.sock;
 	peer.pid = launch.pid;
 	ret = serve_begin(&r->serve, r->machine, &peer, serve_command_name(argv[0]), &err);

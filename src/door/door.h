@@ -37,7 +37,9 @@ struct door_launch {
  * @server: the machine's process
  *
  * The command runs with the caller's user and group, standard files, directory and environment.
- * Returns 0, or a negative errno with the cause in @err and nothing left behind.
+ * What the terminal sends (SIGINT, SIGQUIT) ends the child from the beginning; what came before
+ * that, the caller has seen when this returns. Returns 0, or a negative errno with the cause in
+ * @err and nothing left behind.
  */
 int door_launch(char *const argv[], pid_t server, struct door_launch *launch,
 		struct door_error *err);

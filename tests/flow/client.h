@@ -99,6 +99,6 @@ void cmd_pass(char **argv);
 void cmd_siblings(char **argv);
 void cmd_unknown(char **argv);
 void cmd_steady(char **argv);
-void cmd_relive(char **argv);
+void cmd_churn(char **argv);
 
 #endif

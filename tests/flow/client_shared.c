@@ -122,7 +122,7 @@ void cmd_steady(char **argv)
 }
 
 /* Everything a client does, from the first open to the last close, over and over until killed. */
-void cmd_relive(char **argv)
+void cmd_churn(char **argv)
 {
 	int fds[VECTORS], i;
 	uint32_t round;
@@ -130,7 +130,7 @@ void cmd_relive(char **argv)
 	for (i = 0; i < VECTORS; i++)
 		fds[i] = eventfd(0, EFD_CLOEXEC);
 	for (round = 1;; round++) {
-		int memfd = memfd_create("relive", MFD_CLOEXEC);
+		int memfd = memfd_create("churn", MFD_CLOEXEC);
 		struct client c = attach();
 		volatile uint32_t *ram = map(c.device, 2, RAM_SIZE), *regs = map(c.device, 1, 4096);
 		uint8_t *private, *shared;

