@@ -11,12 +11,12 @@ _uvfio_options()
 	list) echo '-a --all -c --clients -j --json -n --name -s --socket -h --help' ;;
 	bind | unbind | sriov | iommu) echo '-j --json -n --name -s --socket -h --help' ;;
 	events) echo '-f --follow -j --json -n --name -s --socket -h --help' ;;
-	models) echo '-j --json -h --help' ;;
+	models | check) echo '-j --json -h --help' ;;
 	help) echo '-h --help' ;;
 	esac
 }
 
-_uvfio_commands='run up down list bind unbind sriov iommu events models help'
+_uvfio_commands='run up down list bind unbind sriov iommu events models check help'
 
 # Models with their keys, as uvfio itself tells them.
 _uvfio_specs()
@@ -122,6 +122,9 @@ _uvfio()
 		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_machines)" -- "$cur")
 	elif [[ $command == bind && $prev != bind && $prev != -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W 'vfio-pci nvme igb igbvf pci-stub uio_pci_generic' -- "$cur")
+	elif [[ $command == check ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames 2>/dev/null
 	elif [[ $command == bind || $command == unbind || $command == sriov || $command == iommu ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_devices)" -- "$cur")
 		declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$cur"

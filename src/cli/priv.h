@@ -47,8 +47,8 @@ struct cli_command {
 	int (*run)(const struct cli_command *self, int argc, char **argv);
 };
 
-extern const struct cli_command cli_up, cli_down, cli_run, cli_list, cli_bind, cli_unbind,
-	cli_sriov, cli_iommu, cli_events, cli_models, cli_help;
+extern const struct cli_command cli_check, cli_up, cli_down, cli_run, cli_list, cli_bind,
+	cli_unbind, cli_sriov, cli_iommu, cli_events, cli_models, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ends with NULL */
 
 /* What a command ends with where it is not the command line that is wrong. */
@@ -228,6 +228,7 @@ struct query_follow {
 json_t *query_answer(struct machine *m, const char *line, size_t size, struct query_follow *follow);
 /* The machine's clients, an array; new reference. */
 json_t *query_clients(struct machine *m);
+json_t *query_functions(struct machine *m);
 /* An event as JSON, new reference; NULL when memory is out. */
 json_t *query_event(const struct machine_event *e);
 
@@ -244,6 +245,12 @@ int job_start(struct machine *m, const char *line, size_t size, void (*tell)(voi
 json_t *job_take(struct job *job, bool *done);
 void job_cancel(struct job *job);
 void job_free(struct job *job); /* cancels, and waits for its thread; NULL is fine */
+
+/* ------------------------------------------------------------------ topology */
+
+/* {"root_buses": [...], "warnings": [...]} of what query_functions() gives; a new reference. */
+json_t *tree_json(const json_t *devices);
+void tree_print(const json_t *tree);
 
 /* ------------------------------------------------------------------ control socket, clients */
 

@@ -56,6 +56,51 @@ static void set_client(json_t *object, unsigned client)
 
 /* ------------------------------------------------------------------ list */
 
+static json_t *query_why(struct pcif *f)
+{
+	static const char *const reasons[] = {
+		[PCIF_GROUP_BRIDGE] = "bridge",
+		[PCIF_GROUP_PATH] = "path",
+		[PCIF_GROUP_SLOT] = "slot",
+		[PCIF_GROUP_ALIAS] = "alias",
+	};
+	char at[PCI_BDF_STRLEN];
+	struct pci_bdf other;
+	enum pcif_group_why why = pcif_group_why(f, &other);
+
+	if (why == PCIF_GROUP_OWN)
+		return json_null();
+	return json_pack("{s:s,s:s}", "reason", reasons[why], "function",
+			 pcif_bdf_format(other, at));
+}
+
+/* What it is in the tree, and where. */
+static void set_place(json_t *object, struct pcif *f)
+{
+	struct pcif *parent = pcif_parent(f);
+	char text[16];
+
+	snprintf(text, sizeof(text), "%06x", pcif_desc(f)->class_code);
+	json_object_set_new(object, "class", json_string(text));
+	json_object_set_new(object, "type", json_string(pcif_type_name(f)));
+	json_object_set_new(object, "bridge", json_boolean(pcif_is_bridge(f)));
+	json_object_set_new(object, "acs", json_boolean(pcif_has_acs(f)));
+	json_object_set_new(object, "parent",
+			    parent ? json_string(pcif_name(parent)) : json_null());
+	snprintf(text, sizeof(text), "%04x:%02x", pcif_bdf(f).domain & 0xffff, pcif_root_bus(f));
+	json_object_set_new(object, "root_bus", json_string(text));
+	json_object_set_new(object, "numa_node",
+			    pcif_numa_node(f) < 0 ? json_null() : json_integer(pcif_numa_node(f)));
+	json_object_set_new(object, "why", query_why(f));
+	if (pcif_is_bridge(f)) {
+		uint8_t secondary, subordinate;
+
+		pcif_bridge_buses(f, &secondary, &subordinate);
+		snprintf(text, sizeof(text), "%02x-%02x", secondary, subordinate);
+		json_object_set_new(object, "buses", json_string(text));
+	}
+}
+
 static json_t *query_function(struct machine *m, struct pcif *f)
 {
 	const struct pcif_desc *desc = pcif_desc(f);
@@ -79,6 +124,7 @@ static json_t *query_function(struct machine *m, struct pcif *f)
 			   (json_int_t)stats.write_bytes, "faults", (json_int_t)stats.faults);
 	iommu_space_put(space);
 	set_client(object, pcif_client(f));
+	set_place(object, f);
 	return object;
 }
 
@@ -101,7 +147,7 @@ json_t *query_clients(struct machine *m)
 	return list;
 }
 
-static json_t *query_list(struct machine *m)
+json_t *query_functions(struct machine *m)
 {
 	struct pcim_list functions;
 	json_t *list;
@@ -112,6 +158,15 @@ static json_t *query_list(struct machine *m)
 	for (unsigned i = 0; i < functions.n; i++)
 		json_array_append_new(list, query_function(m, functions.f[i]));
 	pcim_list_free(&functions);
+	return list;
+}
+
+static json_t *query_list(struct machine *m)
+{
+	json_t *list = query_functions(m);
+
+	if (!list)
+		return NULL;
 	return json_pack("{s:b,s:i,s:s,s:s?,s:o,s:o}", "ok", 1, "pid", (int)getpid(), "version",
 			 UVFIO_VERSION, "name", machine_name(m), "clients", query_clients(m),
 			 "devices", list);
