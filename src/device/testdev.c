@@ -187,6 +187,27 @@ static void testdev_reset(void *state)
 	pcif_unlock(blocks->f);
 }
 
+/* VVVV:DDDD:CCCCCC, hexadecimal. */
+static int testdev_identity(const char *text, struct pcif_desc *desc, struct pcif_reply_error *err)
+{
+	static const char hex[] = "0123456789abcdefABCDEF";
+	unsigned vendor, device, class_code;
+
+	if (!text)
+		return 0;
+	if (strlen(text) != 16 || strspn(text, hex) != 4 || strspn(text + 5, hex) != 4 ||
+	    strspn(text + 10, hex) != 6 ||
+	    sscanf(text, "%x:%x:%x", &vendor, &device, &class_code) != 3)
+		return pcif_error(err, -EINVAL,
+				  "id=%s: give vendor, device and class in hexadecimal, "
+				  "like 8086:10c9:020000",
+				  text);
+	desc->vendor = (uint16_t)vendor;
+	desc->device = (uint16_t)device;
+	desc->class_code = class_code;
+	return 0;
+}
+
 static int testdev_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
 			  void **state, struct pcif_reply_error *err)
 {
@@ -196,7 +217,8 @@ static int testdev_create(struct pcif *f, const struct pcif_params *params, stru
 
 	*desc = testdev_desc;
 	if (pcif_param_choice(params, "mmio", ways, &shared, err) ||
-	    pcif_param_number(params, "vectors", 0, 64, &desc->msix_vectors, err))
+	    pcif_param_number(params, "vectors", 0, 64, &desc->msix_vectors, err) ||
+	    testdev_identity(pcif_param(params, "id"), desc, err))
 		return -EINVAL;
 	b = calloc(2, sizeof(*b));
 	if (!b)
@@ -214,6 +236,7 @@ static int testdev_create(struct pcif *f, const struct pcif_params *params, stru
 static const struct pcif_option testdev_options[] = {
 	{ "mmio", "trap|shared  whether BAR 1 can be mapped: shared (default), yes" },
 	{ "vectors", "N  MSI-X vectors, 0 to 64 (default 8)" },
+	{ "id", "VVVV:DDDD:CCCCCC  vendor, device and class (default 1234:5000:ff0000)" },
 	{ NULL, NULL },
 };
 

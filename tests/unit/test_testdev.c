@@ -488,10 +488,17 @@ static void test_options(void **state)
 	static const struct {
 		const char *key, *value, *text;
 	} bad[] = {
-		{ "mmio", "fast", "mmio=fast" },   { "mmio", "", "mmio=trap or mmio=shared" },
-		{ "vectors", "65", "0 to 64" },	   { "vectors", "-1", "0 to 64" },
-		{ "vectors", "8x", "vectors=8x" }, { "vectors", "", "0 to 64" },
+		{ "mmio", "fast", "mmio=fast" },
+		{ "mmio", "", "mmio=trap or mmio=shared" },
+		{ "vectors", "65", "0 to 64" },
+		{ "vectors", "-1", "0 to 64" },
+		{ "vectors", "8x", "vectors=8x" },
+		{ "vectors", "", "0 to 64" },
 		{ "vectors", " 8", "0 to 64" },
+		{ "id", "8086:10c9", "id=8086:10c9" },
+		{ "id", "8086:10c9:02000x", "in hexadecimal" },
+		{ "id", "808:610c9:020000", "in hexadecimal" },
+		{ "id", "0x86:10c9:020000", "in hexadecimal" },
 	};
 	struct rig r;
 
@@ -511,6 +518,10 @@ static void test_options(void **state)
 	rig_end(&r);
 	rig_make(&r, "vectors", "64");
 	assert_int_equal(pcif_desc(r.f)->msix_vectors, 64);
+	rig_end(&r);
+	rig_make(&r, "id", "8086:10C9:020000");
+	assert_int_equal(pcif_config_read(r.f, 0, 4), 0x10c98086);
+	assert_int_equal(pcif_config_read(r.f, 8, 4) >> 8, 0x020000);
 	rig_end(&r);
 	rig_make(&r, "vectors", "0");
 	assert_int_equal(pcif_find_cap(r.f, 0x11), 0);
