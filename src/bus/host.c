@@ -77,6 +77,7 @@ static const struct bus_driver pcieport = {
 
 static const struct bus_driver pci_stub = {
 	.name = "pci-stub",
+	.module = "pci_stub",
 	.managed_dma = true,
 };
 

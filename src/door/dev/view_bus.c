@@ -278,6 +278,10 @@ void view_modules_build(struct view *v, struct view_node *module)
 		to = view_printf(v, "bus/pci/drivers/%s", d->name);
 		dir = module_build(v, module, d->module, enable_sriov,
 				   strcmp(d->name, VFIO_PCI_DRIVER) ? 0 : 1);
+		/* driverctl looks for a module of the driver's name, and else has modprobe load
+		 * it, which it cannot here. */
+		if (strcmp(d->name, d->module))
+			module_build(v, module, d->name, NULL, 0);
 		if (dir && link)
 			view_link_path(v, view_dir(v, dir, "drivers"), link, from, to);
 	}
