@@ -16,6 +16,12 @@
  * which stand where the generation does. The exit is a release store, which the remover's load
  * acquires: all that the access did comes before the removed thing is freed.
  *
+ * A port remembers the slots that were ever used with it, a few of them, so that a remover looks at
+ * those and not at every thread of the process: hundreds of functions have hundreds of threads. A
+ * slot is entered there before it is written, so a remover that does not find it has stored its
+ * generation before that, and the argument above goes on as if it had seen an empty slot. Where
+ * more slots came than there is room for, all are looked at.
+ *
  * No locks are held by an access, and a space's remover waits only for the ports of this space: a
  * client whose memory blocks (userfaultfd) holds up its own unmaps, nobody else's.
  */
@@ -84,12 +90,29 @@ static struct access_slot *slot_get(void)
 	return &spare_slot;
 }
 
+/* Enters @s among the users of @port, for those who wait for it. */
+static void slot_register(struct access_slot *s, struct iommu_port *port)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(port->users); i++) {
+		struct access_slot *there = NULL;
+
+		if (atomic_compare_exchange_strong(&port->users[i], &there, s) || there == s) {
+			s->registered = port->serial;
+			return;
+		}
+	}
+	atomic_store(&port->crowded, true);
+	s->registered = port->serial;
+}
+
 struct access_slot *access_enter(struct iommu_port *port)
 {
 	struct access_slot *s = own_slot;
 
 	if (!s)
 		s = slot_get();
+	if (s->registered != port->serial)
+		slot_register(s, port);
 	atomic_store_explicit(&s->section,
 			      atomic_load_explicit(&s->section, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
@@ -154,9 +177,18 @@ static struct access_slot *slot_first(void)
  * us. */
 void access_wait_port(struct iommu_port *port)
 {
-	for (struct access_slot *s = slot_first(); s; s = s->next)
-		slot_wait(s, port);
-	slot_wait(&spare_slot, port);
+	if (atomic_load(&port->crowded)) {
+		for (struct access_slot *s = slot_first(); s; s = s->next)
+			slot_wait(s, port);
+		slot_wait(&spare_slot, port);
+		return;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(port->users); i++) {
+		struct access_slot *s = atomic_load(&port->users[i]);
+
+		if (s)
+			slot_wait(s, port);
+	}
 }
 
 static bool is_attached(const struct iommu_space *space, const struct iommu_port *port)
@@ -184,8 +216,50 @@ static void slot_wait_space(struct access_slot *s, struct iommu_space *space)
 		slot_wait(s, port);
 }
 
+/* A slot that was inside, and through which port. */
+struct inside {
+	struct access_slot *s;
+	const struct iommu_port *port;
+};
+#define INSIDE_MAX 32
+
+/* Who is inside @space now. With its lock. False: more than fit, or not known: look at all. */
+static bool space_inside(const struct iommu_space *space, struct inside inside[INSIDE_MAX],
+			 unsigned *n)
+{
+	*n = 0;
+	for (const struct port_place *p = space->places; p; p = p->next) {
+		struct iommu_port *port = p->port;
+
+		if (atomic_load(&port->crowded))
+			return false;
+		for (unsigned i = 0; i < ARRAY_SIZE(port->users); i++) {
+			struct access_slot *s = atomic_load(&port->users[i]);
+
+			if (!s || atomic_load(&s->port) != port)
+				continue;
+			if (*n == INSIDE_MAX)
+				return false;
+			inside[(*n)++] = (struct inside){ s, port };
+		}
+	}
+	return true;
+}
+
 void access_wait_space(struct iommu_space *space)
 {
+	struct inside inside[INSIDE_MAX];
+	unsigned n;
+	bool known;
+
+	pthread_mutex_lock(&space->lock);
+	known = space_inside(space, inside, &n);
+	pthread_mutex_unlock(&space->lock);
+	if (known) {
+		for (unsigned i = 0; i < n; i++)
+			slot_wait(inside[i].s, inside[i].port);
+		return;
+	}
 	for (struct access_slot *s = slot_first(); s; s = s->next)
 		slot_wait_space(s, space);
 	slot_wait_space(&spare_slot, space);

@@ -36,6 +36,8 @@ const char *iommu_reason_name(enum iommu_reason reason)
 
 /* ------------------------------------------------------------------ making, attaching */
 
+static _Atomic uint64_t serials;
+
 int iommu_port_new(const char *name, iommu_fault_cb cb, void *data, struct iommu_port **port)
 {
 	struct iommu_port *p = calloc(1, sizeof(*p));
@@ -49,6 +51,7 @@ int iommu_port_new(const char *name, iommu_fault_cb cb, void *data, struct iommu
 	}
 	p->cb = cb;
 	p->cb_data = data;
+	p->serial = atomic_fetch_add(&serials, 1) + 1;
 	p->places[0].port = p;
 	p->places[1].port = p;
 	pthread_mutex_init(&p->attach_lock, NULL);

@@ -166,15 +166,20 @@ struct port_place {
 	struct port_place *next; /* of the same space, under its lock */
 };
 
+#define PORT_USERS 8
+
 struct iommu_port {
 	_Atomic(struct port_place *) place; /* NULL: attached to nothing */
+	uint64_t serial;		    /* no two ports ever have the same one; not 0 */
 	_Atomic bool enabled;
+	_Atomic bool crowded; /* more slots than @users has room for */
 	_Atomic uint64_t read_bytes, write_bytes, faults;
 	iommu_fault_cb cb;
 	void *cb_data;
 	char *name;
 	struct port_place places[2];
 	pthread_mutex_t attach_lock; /* one attach at a time. Before a space's lock. */
+	_Atomic(struct access_slot *) users[PORT_USERS]; /* slots that were ever used with it */
 };
 
 /* A thread's mark that it is inside an access, and what it remembers. */
@@ -183,6 +188,7 @@ struct access_slot {
 	_Atomic uint64_t section;	   /* number of the access */
 	uint64_t generation;		   /* the space's when @last was found */
 	struct mapping *last;
+	uint64_t registered;	  /* serial of the port that it was last entered at */
 	struct access_slot *next; /* never changes once listed */
 	_Atomic bool taken;
 } __attribute__((aligned(64)));
