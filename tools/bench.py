@@ -117,6 +117,30 @@ def bench_iommu(table, place):
             table.add(IOMMU_ROWS[name], f"{row['value']:.1f} {row['unit']}", "", "", "", None)
 
 
+def bench_vfs(table, place):
+    """Many virtual functions, and two under load, in one process."""
+    rows = run_tool([place.visible(os.path.join(BUILD, "tests", "bench", "bench_vfs"))], place,
+                    place.plain_prefix)
+    value = {name: row["value"] for name, row in rows.items()}
+    table.add("256 virtual functions made", f"{value['vfs_make_256']:.0f} ms", "", "",
+              "under 1 s", value["vfs_make_256"] < 1000)
+    table.add("memory of an idle virtual function", f"{value['vfs_memory_each']:.0f} KiB", "", "",
+              "under 256 KiB", value["vfs_memory_each"] < 256)
+    table.add("CPU of 256 that clients have mapped, idle", f"{value['vfs_idle_256']:.2f} %", "", "",
+              "under 1 %", value["vfs_idle_256"] < 1)
+    for name, what in (("map_unmap", "map and unmap of a page, 256 attached"),
+                       ("dma", "DMA of 64 bytes, 256 attached")):
+        one, many = value[f"vfs_{name}_1"], value[f"vfs_{name}_256"]
+        table.add(what, f"{many:.0f} ns", f"{one:.0f} ns, one attached", f"{many / one:.2f}",
+                  "at most 1.10", many / one <= 1.1)
+    share = value["vfs_two"] / value["vfs_one"]
+    table.add("two under load together", f"{value['vfs_two']:.0f} kIOPS",
+              f"{value['vfs_one']:.0f} kIOPS, one alone", f"{share:.2f}", "at least 0.95",
+              share >= 0.95)
+    table.add("the faster of the two", f"{value['vfs_uneven']:.2f}", "the slower one",
+              f"{value['vfs_uneven']:.2f}", "at most 1.10", value["vfs_uneven"] <= 1.1)
+
+
 def cpu_seconds(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rsplit(")", 1)[1].split()
@@ -202,6 +226,8 @@ def run(ui, table):
         bench_door(ui, table, place)
         ui.step("The IOMMU")
         bench_iommu(table, place)
+        ui.step("Virtual functions")
+        bench_vfs(table, place)
         ui.step("An idle machine")
         bench_idle(table, place, image)
         ui.step("A guest's disk against QEMU's own NVMe")

@@ -360,4 +360,52 @@ static inline uint16_t client_create_queue(struct client *cl, unsigned id, uint3
 	return client_do(cl, 0, cmd, NULL);
 }
 
+/*
+ * A driver of VF @index of @pf's controller, with memory of its own, enabled, with I/O queue 1 of
+ * @entries. NULL: there is no such VF, or it does not work.
+ */
+static inline struct client *client_vf(struct client *pf, unsigned index, uint32_t entries)
+{
+	struct pcif *f = pcim_vf(pf->f, index);
+	struct client *cl = f ? calloc(1, sizeof(*cl)) : NULL;
+
+	if (!cl)
+		return NULL;
+	cl->ram_fd = -1;
+	cl->m = pf->m;
+	cl->f = f;
+	cl->ctrl = pcif_state(f);
+	cl->c = pf->c ? cl->ctrl : NULL;
+	client_ram(cl);
+	if (iommu_space_new(&cl->space) ||
+	    iommu_space_map(cl->space, RAM_IOVA, RAM_SIZE, IOMMU_READ | IOMMU_WRITE, cl->mem,
+			    (uintptr_t)cl->device))
+		abort();
+	iommu_port_attach(pcif_iommu_port(f), cl->space);
+	pcif_config_write(f, 4, 2, 6);
+	client_irq(cl, PCIF_IRQ_MSIX);
+	if (!client_enable(cl, 32) || client_create_queue(cl, 1, entries))
+		return NULL;
+	return cl;
+}
+
+static inline void client_vf_free(struct client *cl)
+{
+	if (cl->bar) {
+		pcif_set_shared(cl->f, false);
+		munmap(cl->bar, KIB(16));
+	}
+	pcif_irq_connect(cl->f, PCIF_IRQ_NONE, 0, NULL);
+	iommu_port_attach(pcif_iommu_port(cl->f), NULL);
+	iommu_space_put(cl->space);
+	iommu_mem_put(cl->mem);
+	pcif_put(cl->f);
+	munmap(cl->ram, RAM_SIZE);
+	if (cl->ram_fd >= 0) {
+		munmap(cl->device, RAM_SIZE);
+		close(cl->ram_fd);
+	}
+	free(cl);
+}
+
 #endif

@@ -4,45 +4,6 @@
 
 #define ELSEWHERE 0x90000000ull /* mapped for one VF only */
 
-/* A driver of VF @index of @pf's controller, with memory of its own. */
-static struct client *vf_client(struct client *pf, unsigned index)
-{
-	struct client *cl = calloc(1, sizeof(*cl));
-
-	cl->ram_fd = -1;
-	cl->m = pf->m;
-	cl->f = pcim_vf(pf->f, index);
-	assert_non_null(cl->f);
-	cl->ctrl = pcif_state(cl->f);
-	cl->c = pf->c ? cl->ctrl : NULL;
-	client_ram(cl);
-	assert_int_equal(iommu_space_new(&cl->space), 0);
-	assert_int_equal(iommu_space_map(cl->space, RAM_IOVA, RAM_SIZE, IOMMU_READ | IOMMU_WRITE,
-					 cl->mem, (uintptr_t)cl->device),
-			 0);
-	iommu_port_attach(pcif_iommu_port(cl->f), cl->space);
-	pcif_config_write(cl->f, 4, 2, 6);
-	client_irq(cl, PCIF_IRQ_MSIX);
-	assert_true(client_enable(cl, 32));
-	assert_int_equal(client_create_queue(cl, 1, 64), NVMED_OK);
-	return cl;
-}
-
-static void vf_free(struct client *cl)
-{
-	pcif_irq_connect(cl->f, PCIF_IRQ_NONE, 0, NULL);
-	iommu_port_attach(pcif_iommu_port(cl->f), NULL);
-	iommu_space_put(cl->space);
-	iommu_mem_put(cl->mem);
-	pcif_put(cl->f);
-	munmap(cl->ram, RAM_SIZE);
-	if (cl->ram_fd >= 0) {
-		munmap(cl->device, RAM_SIZE);
-		close(cl->ram_fd);
-	}
-	free(cl);
-}
-
 static struct client *pf_with(const char *options, bool manual, unsigned vfs)
 {
 	struct client *pf = open_client(options, manual);
@@ -104,7 +65,7 @@ static void options(void **state)
 static void identity(void **state)
 {
 	struct client *pf = pf_with("mem=1M,vfs=3,vf_mem=2M,vf_queues=2", true, 3);
-	struct client *vf[2] = { vf_client(pf, 0), vf_client(pf, 2) };
+	struct client *vf[2] = { client_vf(pf, 0, 64), client_vf(pf, 2, 64) };
 	const struct pcif_desc *d = pcif_desc(vf[0]->f);
 
 	assert_int_equal(d->sriov.total_vfs, 0);
@@ -116,8 +77,8 @@ static void identity(void **state)
 	assert_int_equal(vf[1]->ctrl->disk->size, MIB(2));
 	assert_int_equal(client_create_queue(vf[0], 2, 16), NVMED_OK);
 	assert_int_equal(client_create_queue(vf[0], 3, 16) & 0xff, NVMED_INVALID_QUEUE_ID & 0xff);
-	vf_free(vf[0]);
-	vf_free(vf[1]);
+	client_vf_free(vf[0]);
+	client_vf_free(vf[1]);
 	pcim_sriov_disable(pf->f);
 	client_free(pf);
 }
@@ -126,7 +87,7 @@ static void identity(void **state)
 static void namespaces(void **state)
 {
 	struct client *pf = pf_with("mem=1M,vfs=2,vf_mem=2M", false, 2);
-	struct client *a = vf_client(pf, 0), *b = vf_client(pf, 1);
+	struct client *a = client_vf(pf, 0, 64), *b = client_vf(pf, 1, 64);
 
 	fill(a, DATA, 11);
 	fill(b, DATA, 22);
@@ -140,15 +101,15 @@ static void namespaces(void **state)
 	pcif_reset(a->f);
 	assert_int_equal(move(b, NVMED_IO_READ, 8, DATA + 8192), NVMED_OK);
 	assert_true(is_filled(b, DATA + 8192, 22));
-	vf_free(a);
-	vf_free(b);
+	client_vf_free(a);
+	client_vf_free(b);
 	/* The VFs go, and come again. */
 	pcim_sriov_disable(pf->f);
 	assert_int_equal(pcim_sriov_enable(pf->f, 1), 0);
-	a = vf_client(pf, 0);
+	a = client_vf(pf, 0, 64);
 	assert_int_equal(move(a, NVMED_IO_READ, 8, DATA), NVMED_OK);
 	assert_true(is_filled(a, DATA, 11));
-	vf_free(a);
+	client_vf_free(a);
 	pcim_sriov_disable(pf->f);
 	client_free(pf);
 }
@@ -157,7 +118,7 @@ static void namespaces(void **state)
 static void isolation(void **state)
 {
 	struct client *pf = pf_with("mem=1M,vfs=2,vf_mem=2M", true, 2);
-	struct client *a = vf_client(pf, 0), *b = vf_client(pf, 1);
+	struct client *a = client_vf(pf, 0, 64), *b = client_vf(pf, 1, 64);
 	struct iommu_port_stats before, after;
 	uint8_t *canary = client_ptr(b, DATA);
 
@@ -176,8 +137,8 @@ static void isolation(void **state)
 	assert_int_equal(after.write_bytes - before.write_bytes, 2 * sizeof(struct nvmed_cqe));
 	assert_true(is_filled(b, DATA, 33));
 	assert_non_null(canary);
-	vf_free(a);
-	vf_free(b);
+	client_vf_free(a);
+	client_vf_free(b);
 	pcim_sriov_disable(pf->f);
 	client_free(pf);
 }
@@ -187,23 +148,23 @@ static void isolation(void **state)
 static void limited(void **state)
 {
 	struct client *pf = pf_with("mem=1M,vfs=1,vf_mem=2M,vf_iops=1000", false, 1);
-	struct client *vf = vf_client(pf, 0);
+	struct client *vf = client_vf(pf, 0, 64);
 	uint64_t before = time_mono_ns();
 
 	for (unsigned i = 0; i < 200; i++)
 		assert_int_equal(move(vf, NVMED_IO_READ, i % 64, DATA), NVMED_OK);
 	assert_true(time_mono_ns() - before >= 180000000u);
-	vf_free(vf);
+	client_vf_free(vf);
 	pcim_sriov_disable(pf->f);
 	client_free(pf);
 
 	pf = pf_with("mem=1M,vfs=1,vf_mem=2M,vf_bandwidth=4M,mmio=trap", false, 1);
-	vf = vf_client(pf, 0);
+	vf = client_vf(pf, 0, 64);
 	before = time_mono_ns();
 	for (unsigned i = 0; i < 256; i++) /* a MiB */
 		assert_int_equal(move(vf, NVMED_IO_READ, i % 64, DATA), NVMED_OK);
 	assert_true(time_mono_ns() - before >= 230000000u);
-	vf_free(vf);
+	client_vf_free(vf);
 	pcim_sriov_disable(pf->f);
 	client_free(pf);
 }
@@ -212,7 +173,7 @@ static void limited(void **state)
 static void idle_and_woken(void **state)
 {
 	struct client *pf = pf_with("mem=1M,vfs=2,vf_mem=2M", false, 2);
-	struct client *a = vf_client(pf, 0), *b = vf_client(pf, 1);
+	struct client *a = client_vf(pf, 0, 64), *b = client_vf(pf, 1, 64);
 
 	client_map_bar(a);
 	client_map_bar(b);
@@ -232,13 +193,8 @@ static void idle_and_woken(void **state)
 	pcif_config_write(a->f, 4, 2, 6);
 	assert_true(client_enable(a, 32));
 	usleep(150000);
-	for (unsigned i = 0; i < 2; i++) {
-		struct client *cl = i ? b : a;
-
-		pcif_set_shared(cl->f, false);
-		munmap(cl->bar, KIB(16));
-		vf_free(cl);
-	}
+	client_vf_free(a);
+	client_vf_free(b);
 	pcim_sriov_disable(pf->f);
 	client_free(pf);
 }
@@ -252,9 +208,9 @@ static void many(void **state)
 		struct client *vf;
 
 		assert_int_equal(pcim_sriov_enable(pf->f, 256), 0);
-		vf = vf_client(pf, 255);
+		vf = client_vf(pf, 255, 64);
 		assert_int_equal(move(vf, NVMED_IO_READ, 0, DATA), NVMED_OK);
-		vf_free(vf);
+		client_vf_free(vf);
 		pcim_sriov_disable(pf->f);
 		assert_int_equal(open_fds(), fds);
 	}
