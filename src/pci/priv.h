@@ -110,11 +110,39 @@ struct bar_image {
 	uint64_t moved_offset;
 };
 
-/* Guarded by the register lock; see scan.c. */
+/* See scan.c. */
+enum scan_place { SCAN_OFF, SCAN_REST, SCAN_WAITING, SCAN_HOT };
+
 struct scan_state {
-	pthread_t thread;
-	pthread_cond_t wake;
-	bool running, parked, quit;
+	pthread_cond_t wake; /* of a worker */
+	bool parked;	     /* under the register lock */
+	atomic_bool quit;
+	bool joined;	       /* there is something to scan */
+	enum scan_place place; /* under scan_pool.lock */
+	unsigned at;	       /* its place in the list, under the same */
+	unsigned missed;       /* the watcher's */
+};
+
+struct scan_list {
+	struct pcif **f;
+	unsigned n, room;
+};
+
+struct scan_worker;
+struct scan_pool {
+	pthread_mutex_t lock;	/* guards all of it */
+	pthread_cond_t wake;	/* of the watcher */
+	pthread_cond_t changed; /* a function's place, what is looked at, who has ended */
+	struct scan_list rest, waiting;
+	unsigned n_functions; /* that have joined */
+	struct pcif *looking; /* what the watcher is at */
+	unsigned leaving;     /* who waits for that */
+	uint64_t rest_ns;
+	struct scan_worker *idle, *ended;
+	unsigned n_idle, n_workers;
+	pthread_t watcher;
+	bool started, quit;
+	struct log_limit no_thread;
 };
 
 struct pcif {
@@ -180,6 +208,7 @@ struct root_bus {
 };
 
 struct pcim {
+	struct scan_pool scan;
 	/*
 	 * Guards the lists below, each with a reference on its functions, and group numbers.
 	 * Writers are who builds and who plugs; nothing that waits is called under it.
@@ -233,8 +262,15 @@ bool irq_in_msix(const struct pcif *f, unsigned bar, uint64_t offset);
 /* scan.c */
 void scan_init(struct pcif *f);
 void scan_fini(struct pcif *f);
+int scan_join(struct pcif *f);
+void scan_park(struct pcif *f, bool parked);
 void scan_set_shared(struct pcif *f, bool on);
 void scan_stop(struct pcif *f);
+void scan_pool_init(struct scan_pool *p);
+void scan_pool_fini(struct scan_pool *p);
+/* regs.c: would a scan find something? With the register lock. */
+bool regs_peek(struct pcif_regs *regs);
+/* tables.c */
 int tables_new(struct pcif *f, struct pcif_reply_error *err);
 void tables_free(struct pcif *f);
 void model_reset(struct pcif *f);

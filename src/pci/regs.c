@@ -325,6 +325,40 @@ static unsigned look_range(struct pcif_regs *regs, unsigned first, unsigned n, b
 	return l.changes;
 }
 
+struct peek {
+	const struct pcif_regs *regs;
+	const uint8_t *image;
+	bool seen;
+};
+
+static void peek(void *data)
+{
+	struct peek *l = data;
+
+	for (unsigned i = 0; i < l->regs->n_elements && !l->seen; i++) {
+		const struct element *e = &l->regs->elements[i];
+		uint32_t expected = e->value;
+
+		if (!e->shared)
+			continue;
+		if (is_mailbox(l->regs, e))
+			expected = 0;
+		l->seen = __atomic_load_n((const uint32_t *)(l->image + e->offset),
+					  __ATOMIC_RELAXED) != expected;
+	}
+}
+
+bool regs_peek(struct pcif_regs *regs)
+{
+	struct peek l = { .regs = regs };
+
+	if (!regs->any_shared)
+		return false;
+	l.image = pcif_bar_image(regs->f, regs->bar);
+	(void)guard_call(peek, &l);
+	return l.seen;
+}
+
 /* Runs the hooks of one kind that are due. */
 static void run_due(struct pcif_regs *regs, unsigned first, unsigned n, bool mailboxes)
 {

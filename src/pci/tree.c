@@ -23,6 +23,7 @@ int pcim_new(struct pcim **m)
 		return rc;
 	}
 	pthread_rwlock_init(&n->lock, NULL);
+	scan_pool_init(&n->scan);
 	*m = n;
 	return 0;
 }
@@ -36,6 +37,7 @@ void pcim_free(struct pcim *m)
 		pcif_put(m->functions[i]);
 	for (unsigned i = m->n_unplugged; i-- > 0;)
 		pcif_put(m->unplugged[i]);
+	scan_pool_fini(&m->scan);
 	free(m->functions);
 	free(m->unplugged);
 	free(m->roots);

@@ -318,6 +318,144 @@ static void image_changes(void **state)
 	pcim_free(m);
 }
 
+/* ------------------------------------------------------------------ many at once */
+
+/* Each VF counts its commands; command 2 waits until the test lets it go. */
+#define CROWD 64u
+enum { C_COMMAND, C_COUNT };
+static _Atomic unsigned waiting;
+static atomic_bool let_go;
+
+static void w_crowd(void *state, unsigned index, uint32_t value)
+{
+	struct tm_state *s = state;
+	struct pcif_regs *regs = pcif_bar_regs(s->f, 0);
+
+	if (value == 2) {
+		waiting++;
+		eventually(atomic_load(&let_go));
+	}
+	pcif_regs_set(regs, C_COUNT, 0, pcif_regs_get(regs, C_COUNT, 0) + 1);
+}
+
+static const struct pcif_reg crowd_table[] = {
+	[C_COMMAND] = { "COMMAND", 0x1000, PCIF_REG_MAILBOX, .write = w_crowd },
+	[C_COUNT] = { "COUNT", 0x1004, PCIF_REG_STATUS },
+};
+
+static struct pcif *crowd[CROWD];
+
+static void crowd_new(struct pcim **m)
+{
+	struct pcif *pf;
+
+	tm_desc = tm_pf_desc(CROWD);
+	tm_desc.sriov.bars[0].areas[0].policy = PCIF_PAGE_SHARED;
+	tm_desc.sriov.bars[0].regs = crowd_table;
+	tm_desc.sriov.bars[0].n_regs = ARRAY_SIZE(crowd_table);
+	waiting = 0;
+	let_go = false;
+	pf = tm_machine(m);
+	assert_int_equal(pcim_sriov_enable(pf, CROWD), 0);
+	for (unsigned i = 0; i < CROWD; i++) {
+		crowd[i] = pcim_vf(pf, i);
+		pcif_set_shared(crowd[i], true);
+	}
+}
+
+static void crowd_free(struct pcim *m)
+{
+	for (unsigned i = 0; i < CROWD; i++)
+		pcif_put(crowd[i]);
+	pcim_free(m);
+}
+
+static void crowd_store(unsigned i, uint32_t value)
+{
+	uint8_t *image = pcif_bar_image(crowd[i], 0);
+
+	__atomic_store_n((uint32_t *)(image + 0x1000), value, __ATOMIC_RELEASE);
+}
+
+static uint32_t crowd_count(unsigned i)
+{
+	uint8_t *image = pcif_bar_image(crowd[i], 0);
+
+	return __atomic_load_n((uint32_t *)(image + 0x1004), __ATOMIC_ACQUIRE);
+}
+
+/* All of them hot at once, and again, and one after the other. */
+static void many_functions(void **state)
+{
+	struct pcim *m;
+
+	crowd_new(&m);
+	for (unsigned round = 1; round <= 10; round++) {
+		for (unsigned i = 0; i < CROWD; i++)
+			crowd_store(i, 1);
+		for (unsigned i = 0; i < CROWD; i++)
+			eventually(crowd_count(i) == round);
+	}
+	for (unsigned i = 0; i < CROWD; i++) {
+		crowd_store(i, 1);
+		eventually(crowd_count(i) == 11);
+	}
+	/* What has none any more is left alone, and seen when it has one again. */
+	for (unsigned i = 0; i < CROWD; i++) {
+		pcif_set_shared(crowd[i], false);
+		crowd_store(i, 1);
+	}
+	usleep(20000);
+	for (unsigned i = 0; i < CROWD; i++) {
+		assert_int_equal(crowd_count(i), 11);
+		pcif_set_shared(crowd[i], true);
+	}
+	for (unsigned i = 0; i < CROWD; i++)
+		eventually(crowd_count(i) == 12);
+	crowd_free(m);
+}
+
+/* Hooks that do not come back, with the lock of their functions: nobody else waits for them. */
+static void stuck_hooks(void **state)
+{
+	const unsigned stuck = 8;
+	struct pcim *m;
+
+	crowd_new(&m);
+	for (unsigned i = 0; i < stuck; i++)
+		crowd_store(i, 2);
+	eventually(waiting == stuck);
+	for (unsigned round = 1; round <= 5; round++) {
+		for (unsigned i = stuck; i < CROWD; i++)
+			crowd_store(i, 1);
+		for (unsigned i = stuck; i < CROWD; i++)
+			eventually(crowd_count(i) == round);
+	}
+	for (unsigned i = stuck; i < CROWD; i++) {
+		pcif_reset(crowd[i]);
+		pcif_set_shared(crowd[i], false);
+	}
+	let_go = true;
+	for (unsigned i = 0; i < stuck; i++)
+		eventually(crowd_count(i) == 1);
+	crowd_free(m);
+}
+
+/* Functions end in whatever state they are in. */
+static void ends_while_hot(void **state)
+{
+	struct pcim *m;
+
+	for (unsigned round = 0; round < 5; round++) {
+		crowd_new(&m);
+		for (unsigned i = 0; i < CROWD; i++)
+			crowd_store(i, 1);
+		if (round % 2)
+			pcif_reset(crowd[round]);
+		crowd_free(m);
+	}
+}
+
 static void bad_descriptions(void **state)
 {
 	static const struct pcif_reg cases[] = {
@@ -344,7 +482,8 @@ int main(void)
 		tm_test(served),	   tm_test(state_of_its_own),
 		tm_test(arguments_first),  tm_test(arguments_behind_the_scan),
 		tm_test(parked_in_reset),  tm_test(image_changes),
-		tm_test(bad_descriptions),
+		tm_test(bad_descriptions), tm_test(many_functions),
+		tm_test(stuck_hooks),	   tm_test(ends_while_hot),
 	};
 
 	guard_remember();
