@@ -8,7 +8,7 @@ _uvfio_options()
 	run) echo '-d --device -m --machine -j --join -v --verbose -q --quiet -h --help' ;;
 	up) echo '-n --name -d --device -f --foreground -j --json -v --verbose -q --quiet -h --help' ;;
 	down) echo '-f --force -w --wait -h --help' ;;
-	list) echo '-a --all -c --clients -j --json -n --name -s --socket -h --help' ;;
+	list) echo '-a --all -t --tree -c --clients -j --json -n --name -s --socket -h --help' ;;
 	bind | unbind | sriov | iommu) echo '-j --json -n --name -s --socket -h --help' ;;
 	events) echo '-f --follow -j --json -n --name -s --socket -h --help' ;;
 	models | check) echo '-j --json -h --help' ;;

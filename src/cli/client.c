@@ -381,6 +381,9 @@ int watch_option(void *data, const struct cli_option *o, const char *value)
 	case 'c':
 		w->clients = true;
 		break;
+	case 't':
+		w->tree = true;
+		break;
 	case 'f':
 		w->follow = true;
 		break;

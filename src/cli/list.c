@@ -163,7 +163,7 @@ static int list_machine(const struct cli_command *self, struct client *c,
 		return status;
 	json_array_foreach(json_object_get(reply, w->clients ? "clients" : "devices"), i, row)
 	{
-		if (!w->clients && !w->all && !strcmp(reply_string(row, "model"), "root-port"))
+		if (!w->clients && !w->all && reply_bool(row, "bridge"))
 			continue;
 		if (w->clients)
 			json_object_set_new(
@@ -179,6 +179,41 @@ static int list_machine(const struct cli_command *self, struct client *c,
 	return CLI_GO_ON;
 }
 
+/* The tree of one machine to the end of @all. */
+static int list_tree(const struct cli_command *self, struct client *c, json_t *all)
+{
+	json_t *reply, *tree;
+	int status = client_ask(self, c, json_pack("{s:s}", "op", "list"), &reply);
+
+	if (status != CLI_GO_ON)
+		return status;
+	tree = tree_json(json_object_get(reply, "devices"));
+	json_object_set(tree, "name", json_object_get(reply, "name"));
+	json_object_set_new(tree, "machine", json_integer((json_int_t)reply_number(reply, "pid")));
+	json_object_set_new(tree, "socket", json_string(c->path));
+	json_array_append_new(all, tree);
+	json_decref(reply);
+	return CLI_GO_ON;
+}
+
+static void print_trees(const json_t *trees)
+{
+	json_t *tree;
+	size_t i;
+
+	json_array_foreach(trees, i, tree)
+	{
+		const json_t *name = json_object_get(tree, "name");
+
+		if (json_array_size(trees) > 1)
+			printf("%smachine %s%s%" PRIu64 "%s\n", i ? "\n" : "",
+			       json_is_string(name) ? json_string_value(name) : "",
+			       json_is_string(name) ? " (process " : "in process ",
+			       reply_number(tree, "machine"), json_is_string(name) ? ")" : "");
+		tree_print(tree);
+	}
+}
+
 static int list_run(const struct cli_command *self, int argc, char **argv)
 {
 	struct client_list list = { 0 };
@@ -189,16 +224,21 @@ static int list_run(const struct cli_command *self, int argc, char **argv)
 	status = cli_parse(self, argc, argv, watch_option, &w, &first);
 	if (status == CLI_GO_ON)
 		status = cli_operands(self, argc, argv, first, 0, 0);
+	if (status == CLI_GO_ON && w.tree && w.clients)
+		status = cli_fail(self, CLI_USAGE, "--tree and --clients are two things: give one");
 	if (status == CLI_GO_ON)
 		status = client_find(self, &w, &list);
 	if (status == CLI_GO_ON) {
 		/* A machine that fails to answer has said so; the others are shown. */
 		status = CLI_OK;
 		for (size_t i = 0; i < list.n; i++)
-			if (list_machine(self, &list.clients[i], &w, all) != CLI_GO_ON)
+			if ((w.tree ? list_tree(self, &list.clients[i], all)
+				    : list_machine(self, &list.clients[i], &w, all)) != CLI_GO_ON)
 				status = CLI_FAILED;
 		if (w.json)
 			reply_print(all, false);
+		else if (list.n && w.tree)
+			print_trees(all);
 		else if (list.n)
 			print_table(w.clients ? client_columns : device_columns, all);
 		else
@@ -213,7 +253,8 @@ static int list_run(const struct cli_command *self, int argc, char **argv)
 }
 
 static const struct cli_option list_options[] = {
-	{ "all", 'a', NULL, "show root ports as well" },
+	{ "all", 'a', NULL, "show ports and other bridges as well" },
+	{ "tree", 't', NULL, "show what is behind what, and the isolation groups" },
 	{ "clients", 'c', NULL, "show who uses the machines instead of the devices" },
 	WATCH_OPTIONS,
 	{ NULL },

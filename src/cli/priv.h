@@ -79,7 +79,7 @@ int cli_bdf(const struct cli_command *cmd, const char *text, struct pci_bdf *bdf
 
 /* Options that all watchers have. */
 struct watch_options {
-	bool json, all, clients, follow;
+	bool json, all, clients, tree, follow;
 	const char *socket, *name;
 };
 #define WATCH_OPTIONS                                                                              \

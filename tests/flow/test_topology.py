@@ -167,13 +167,46 @@ def inside(tap, place, folder):
         out = under(place, file, "lspci -D | cut -d' ' -f1")
         tap.equal(out.split(), sorted(want), f"{name}: lspci finds all")
     server = os.path.join(folder, "server.json")
-    out = under(place, server, "readlink /sys/bus/pci/devices/0000:84:00.0")
-    tap.equal(out.strip(), "../../../devices/pci0000:80/0000:80:01.0/0000:81:00.0/0000:82:00.1/"
-                           "0000:84:00.0", "path of a device")
+    out = under(place, server, "cd /sys/bus/pci/devices && cat 0000:10:00.0/numa_node "
+                               "0000:84:00.0/numa_node && readlink 0000:84:00.0")
+    tap.equal(out.splitlines(),
+              ["0", "1", "../../../devices/pci0000:80/0000:80:01.0/0000:81:00.0/0000:82:00.1/"
+                         "0000:84:00.0"], "nodes, and the path of a device")
     out = under(place, server, "cat /sys/bus/pci/devices/0000:31:01.0/reset_method "
                                "/sys/bus/pci/devices/0000:22:00.0/reset_method; "
                                "stat -c %s /sys/bus/pci/devices/0000:31:01.0/config")
     tap.equal(out.splitlines(), ["pm", "flr pm bus", "256"], "resets, and a small config")
+
+
+def running(tap, place, folder):
+    """The same of a machine that runs, from outside."""
+    server = os.path.join(folder, "server.json")
+    with subprocess.Popen([*place.prefix, place.uvfio, "run", "--machine", server, "--", "sh", "-c",
+                           "echo ready; read _"], cwd=place.dir, env={**os.environ, **place.env},
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as machine:
+        try:
+            machine.stdout.readline()
+            listed = run(place, *place.plain_prefix, place.uvfio, "list", "--tree",
+                         LC_ALL="C.UTF-8")
+            trees = run(place, *place.plain_prefix, place.uvfio, "list", "--tree", "--json")
+            bridges = run(place, *place.plain_prefix, place.uvfio, "list", "--all", "--json")
+            plain = run(place, *place.plain_prefix, place.uvfio, "list", "--json")
+            both = run(place, *place.plain_prefix, place.uvfio, "list", "--tree", "--clients")
+            machine.stdin.write("\n")
+            machine.stdin.flush()
+            tap.equal(machine.wait(PATIENCE), 0, "end of the machine")
+        finally:
+            machine.kill()
+    tap.equal(listed, check(place, server, LC_ALL="C.UTF-8"), "list --tree is what check says")
+    want = json.loads(check(place, "--json", server)[1])
+    got = json.loads(trees[1])
+    tap.equal([len(got), got[0]["root_buses"], got[0]["warnings"]],
+              [1, want["root_buses"], want["warnings"]], "list --tree --json")
+    tap.equal([d["bdf"] for d in json.loads(bridges[1])],
+              sorted(d["bdf"] for d in devices_of(want)), "list --all has the bridges")
+    tap.equal([d["bdf"] for d in json.loads(plain[1])],
+              sorted(d["bdf"] for d in devices_of(want) if not d["bridge"]), "list has them not")
+    tap.equal(both[0], 2, "a tree of clients")
 
 
 def main():
@@ -189,6 +222,7 @@ def main():
         text(tap, place, folder)
         mistakes(tap, place)
         inside(tap, place, folder)
+        running(tap, place, folder)
     finally:
         place.close()
     return tap.finish()
