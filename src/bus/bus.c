@@ -42,9 +42,13 @@ void bus_free(struct bus *b)
 
 	if (!b)
 		return;
+	b->ending = true;
 	while (b->devs) {
 		struct bus_dev *dev = b->devs;
 
+		/* From the end: what is below a bridge before it, VFs before their PF. */
+		while (dev->next)
+			dev = dev->next;
 		dev->refs++;
 		(void)dev_remove(b, dev, false, &now);
 		if (!dev->gone) { /* somebody still has it: its driver is beyond help */

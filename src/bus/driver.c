@@ -157,7 +157,7 @@ int dev_unbind(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel)
 		return rc;
 	member_unuse(b, dev);
 	set_bound(b, dev, NULL);
-	if (pcif_num_vfs(dev->f))
+	if (!b->ending && pcif_num_vfs(dev->f))
 		log_warn("%s: %s left its VFs enabled", pcif_name(dev->f), drv->d->name);
 	return 0;
 }

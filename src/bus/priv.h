@@ -66,7 +66,7 @@ struct bus {
 	_Atomic uint64_t generation;
 	struct bus_drv *drivers; /* constant after bus_start() */
 	unsigned n_drivers;
-	bool started;
+	bool started, ending;
 	/* Under @lock. */
 	struct bus_dev *devs; /* in order of address */
 	struct bus_group *groups;
