@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""`make soak`: the guest tests over and over for SOAK_SECONDS; stops at the first failure."""
+"""`make soak`: guest tests and storms (tests/soak) in turn for SOAK_SECONDS; stops at the first failure.
+
+A storm has a seed, which is shown: SOAK_SEED repeats it.
+"""
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -13,7 +17,29 @@ from ui import Failure, Ui  # noqa: E402
 
 ROOT = kernel.ROOT
 BUILD = os.environ.get("BUILD") or "build"
-TESTS = ("io", "rebind", "kill", "reboot", "io_mmio_trap", "qemu_img", "dpdk")
+SEED = int(os.environ.get("SOAK_SEED") or 0)
+STORM, STORM_SECONDS, STORM_PHASES = "storm", 120, 2
+TESTS = (STORM, "io", "rebind", "kill", STORM, "reboot", "io_mmio_trap", "qemu_img", "dpdk", "rogue")
+
+
+def guest_test(name):
+    rc = subprocess.run(["meson", "test", "-C", BUILD, "--no-rebuild", "--suite", "guest",
+                         "--logbase", "soak", "--print-errorlogs", name], cwd=ROOT,
+                        stdout=subprocess.DEVNULL).returncode
+    return rc == 0, f"see {BUILD}/meson-logs/soak.txt"
+
+
+def storm(seed):
+    build = os.path.join(ROOT, BUILD)
+    log = os.path.join(build, "meson-logs", "storm.txt")
+    with open(log, "wb") as f:
+        rc = subprocess.run(
+            [sys.executable, os.path.join(ROOT, "tests", "soak", "test_storm.py"), "--uvfio",
+             os.path.join(build, "src", "cli", "uvfio"), "--hostile",
+             os.path.join(build, "tests", "soak", "hostile"), "--helpers",
+             os.path.join(build, "tests", "guest"), "--guest", "--seconds", str(STORM_SECONDS),
+             "--phases", str(STORM_PHASES), "--seed", str(seed)], stdout=f).returncode
+    return rc == 0, f"see {BUILD}/meson-logs/storm.txt; SOAK_SEED={seed} repeats it"
 
 
 def main():
@@ -26,17 +52,16 @@ def main():
         ui.step("Build")
         if subprocess.run([os.path.join(ROOT, "tools", "build"), BUILD], cwd=ROOT).returncode:
             raise Failure("the build failed, see above")
-        ui.step("Guests, until the time is over")
+        ui.step("Guests and storms, until the time is over")
         while time.time() < end:
             name = TESTS[rounds % len(TESTS)]
+            seed = SEED or random.randrange(1, 1 << 31)
             before = time.time()
-            rc = subprocess.run(["meson", "test", "-C", BUILD, "--no-rebuild", "--suite", "guest",
-                                 "--logbase", "soak", "--print-errorlogs", name], cwd=ROOT,
-                                stdout=subprocess.DEVNULL).returncode
+            good, remedy = storm(seed) if name == STORM else guest_test(name)
             rounds += 1
-            if not ui.check(rc == 0, f"{rounds}: {name}", f"{time.time() - before:.0f} s"):
-                raise Failure(f"{name} failed in round {rounds}",
-                              f"see {BUILD}/meson-logs/soak.txt")
+            shown = f"{name} {seed}" if name == STORM else name
+            if not ui.check(good, f"{rounds}: {shown}", f"{time.time() - before:.0f} s"):
+                raise Failure(f"{shown} failed in round {rounds}", remedy)
     except Failure as failure:
         return ui.verdict(failure)
     except KeyboardInterrupt:
