@@ -36,7 +36,7 @@ struct block {
 	struct pcif *f;
 	unsigned bar;
 	uint32_t resets;
-	uint8_t buffer[DMA_MAX];
+	uint8_t *buffer; /* NULL until a DMA needs it */
 };
 
 static uint32_t get(struct block *b, unsigned reg)
@@ -57,6 +57,10 @@ static uint32_t dma(struct block *b, unsigned op, uint64_t iova, uint32_t len)
 
 	if (!len || len > DMA_MAX || (op != CMD_FILL && op != CMD_LOAD && op != CMD_STORE))
 		return DMA_INVALID;
+	if (!b->buffer)
+		b->buffer = calloc(1, DMA_MAX);
+	if (!b->buffer)
+		return DMA_FAULT;
 	if (op == CMD_LOAD) {
 		ret = pcif_dma_read(b->f, iova, b->buffer, len);
 		/* FNV-1a: sees the order of the bytes, and is soon written again in a test. */
@@ -179,7 +183,8 @@ static void testdev_reset(void *state)
 
 	pcif_lock(blocks->f);
 	for (struct block *b = blocks; b < blocks + 2; b++) {
-		memset(b->buffer, 0, DMA_MAX);
+		free(b->buffer);
+		b->buffer = NULL;
 		set(b, RESETS, b->resets++);
 	}
 	pcif_bar_clear(blocks->f, BAR_RAM);
@@ -208,19 +213,21 @@ static int testdev_identity(const char *text, struct pcif_desc *desc, struct pci
 	return 0;
 }
 
-static int testdev_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
-			  void **state, struct pcif_reply_error *err)
+static void testdev_destroy(void *state)
 {
-	static const char *const ways[] = { "trap", "shared", NULL };
-	unsigned shared = true;
-	struct block *b;
+	struct block *blocks = state;
 
-	*desc = testdev_desc;
-	if (pcif_param_choice(params, "mmio", ways, &shared, err) ||
-	    pcif_param_number(params, "vectors", 0, 64, &desc->msix_vectors, err) ||
-	    testdev_identity(pcif_param(params, "id"), desc, err))
-		return -EINVAL;
-	b = calloc(2, sizeof(*b));
+	free(blocks[0].buffer);
+	free(blocks[1].buffer);
+	free(blocks);
+}
+
+/* The blocks of one function, PF or VF, whose BARs are described in @desc. */
+static int make_blocks(struct pcif *f, struct pcif_desc *desc, void **state,
+		       struct pcif_reply_error *err)
+{
+	struct block *b = calloc(2, sizeof(*b));
+
 	if (!b)
 		return pcif_error(err, -ENOMEM, "out of memory");
 	for (unsigned bar = BAR_REGS; bar <= BAR_MAPPED; bar++) {
@@ -228,14 +235,55 @@ static int testdev_create(struct pcif *f, const struct pcif_params *params, stru
 		b[bar].bar = bar;
 		desc->bars[bar].regs_state = &b[bar];
 	}
-	desc->bars[BAR_MAPPED].n_areas = shared;
 	*state = b;
 	return 0;
+}
+
+/* VFs have all that their PF has, but for what no VF has: I/O and the pin. */
+static void describe_vfs(struct pcif_desc *desc, bool own_id)
+{
+	desc->sriov.vf_device = own_id ? desc->device + 1 : 0x5007;
+	memcpy(desc->sriov.bars, desc->bars, sizeof(desc->bars));
+	desc->sriov.bars[BAR_IO] = (struct pcif_bar){ .type = PCIF_BAR_NONE };
+}
+
+static int testdev_create_vf(struct pcif *f, void *pf_state, unsigned index, struct pcif_desc *desc,
+			     void **state, struct pcif_reply_error *err)
+{
+	const struct block *pf = pf_state;
+
+	desc->msi_vectors = testdev_desc.msi_vectors;
+	desc->msix_vectors = pcif_desc(pf->f)->msix_vectors;
+	desc->msix_bar = BAR_MIXED;
+	desc->msix_table_offset = testdev_desc.msix_table_offset;
+	desc->msix_pba_offset = testdev_desc.msix_pba_offset;
+	desc->aer = true;
+	return make_blocks(f, desc, state, err);
+}
+
+static int testdev_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
+			  void **state, struct pcif_reply_error *err)
+{
+	static const char *const ways[] = { "trap", "shared", NULL };
+	unsigned shared = true, vfs = 0;
+
+	*desc = testdev_desc;
+	if (pcif_param_choice(params, "mmio", ways, &shared, err) ||
+	    pcif_param_number(params, "vectors", 0, 64, &desc->msix_vectors, err) ||
+	    pcif_param_number(params, "vfs", 0, 256, &vfs, err) ||
+	    testdev_identity(pcif_param(params, "id"), desc, err))
+		return -EINVAL;
+	desc->bars[BAR_MAPPED].n_areas = shared;
+	desc->sriov.total_vfs = (uint16_t)vfs;
+	if (vfs)
+		describe_vfs(desc, pcif_param(params, "id"));
+	return make_blocks(f, desc, state, err);
 }
 
 static const struct pcif_option testdev_options[] = {
 	{ "mmio", "trap|shared  whether BAR 1 can be mapped: shared (default), yes" },
 	{ "vectors", "N  MSI-X vectors, 0 to 64 (default 8)" },
+	{ "vfs", "N  virtual functions that it can have, 0 to 256 (default 0)" },
 	{ "id", "VVVV:DDDD:CCCCCC  vendor, device and class (default 1234:5000:ff0000)" },
 	{ NULL, NULL },
 };
@@ -245,7 +293,8 @@ const struct pcif_model device_testdev = {
 	.summary = "registers, DMA and interrupts of every kind, for tests (see docs/testdev.md)",
 	.options = testdev_options,
 	.create = testdev_create,
-	.destroy = free,
+	.create_vf = testdev_create_vf,
+	.destroy = testdev_destroy,
 	.bar_read = testdev_bar_read,
 	.reset = testdev_reset,
 };

@@ -265,16 +265,30 @@ void pcif_set_shared(struct pcif *f, bool on)
 	pthread_mutex_unlock(&f->shared);
 }
 
+/* Lets go of the memory of the RAM pages in our own file. */
+static bool punch_ram(struct pcif *f, unsigned bar)
+{
+	const struct pcif_bar *b = &f->desc.bars[bar];
+
+	for (unsigned i = 0; i < b->n_areas; i++)
+		if (b->areas[i].policy == PCIF_PAGE_RAM &&
+		    fallocate(f->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (off_t)(f->image[bar].offset + b->areas[i].offset),
+			      (off_t)b->areas[i].size))
+			return false;
+	return true;
+}
+
 /**
- * pcif_bar_clear() - zeros in all RAM pages of @bar; for a model's reset(). Memory that nobody has
- * touched becomes allocated by it.
+ * pcif_bar_clear() - zeros in all RAM pages of @bar; for a model's reset(). While no client has
+ * them they give their memory back; else what nobody has touched becomes allocated by it.
  */
 void pcif_bar_clear(struct pcif *f, unsigned bar)
 {
 	static const uint8_t zeros[UVF_PAGE_SIZE];
 	uint8_t *image = pcif_bar_image(f, bar);
 
-	if (!image)
+	if (!image || (image == f->image[bar].own && punch_ram(f, bar)))
 		return;
 	/* Guarded: the image may be a client's mapping, which goes when its connection does. */
 	for (uint64_t at = 0; at < f->desc.bars[bar].size; at += UVF_PAGE_SIZE)

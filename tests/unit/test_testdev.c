@@ -528,6 +528,58 @@ static void test_options(void **state)
 	rig_end(&r);
 }
 
+/* A VF is a whole device of its own: blocks, memory, DMA, messages. */
+static void test_vfs(void **state)
+{
+	struct pcif *pf, *vf, *other;
+	struct rig r;
+
+	rig_make(&r, "vfs", "256");
+	assert_int_not_equal(pcif_find_ext_cap(r.f, 0x0010), 0);
+	assert_int_equal(pcim_sriov_enable(r.f, 256), 0);
+	vf = pcim_vf(r.f, 3);
+	other = pcim_vf(r.f, 255);
+	assert_int_equal(pcif_desc(vf)->device, 0x5007);
+	assert_int_equal(pcif_config_size(vf), 4096);
+	pf = r.f;
+	iommu_port_attach(pcif_iommu_port(vf), r.space);
+	pcif_config_write(vf, 4, 2, 4);
+	r.f = vf;
+	assert_int_equal(rd(&r, 0, 0), 0x75766601);
+	wr(&r, 0, 0x08, 77);
+	wr(&r, 2, 0x100, 88);
+	wr(&r, 0, 0x20, (uint32_t)IOVA);
+	wr(&r, 0, 0x24, (uint32_t)(IOVA >> 32));
+	wr(&r, 0, 0x28, 4096);
+	wr(&r, 0, 0x3c, 5);
+	wr(&r, 0, 0x2c, 1); /* fill */
+	assert_int_equal(rd(&r, 0, 0x30), 1);
+	assert_int_equal(r.memory[0], 5);
+	assert_int_equal(r.memory[1], 6);
+	r.f = other;
+	assert_int_equal(rd(&r, 0, 0x08), 0);
+	assert_int_equal(rd(&r, 2, 0x100), 0);
+	/* Attached to nothing. */
+	pcif_config_write(other, 4, 2, 4);
+	wr(&r, 0, 0x20, (uint32_t)IOVA);
+	wr(&r, 0, 0x24, (uint32_t)(IOVA >> 32));
+	wr(&r, 0, 0x28, 4096);
+	wr(&r, 0, 0x2c, 1);
+	assert_int_equal(rd(&r, 0, 0x30), 2);
+	r.f = vf;
+	pcif_reset(vf);
+	assert_int_equal(rd(&r, 0, 0x08), 0);
+	assert_int_equal(rd(&r, 2, 0x100), 0);
+	assert_int_equal(rd(&r, 0, 0x14), 1);
+	r.f = pf;
+	pcif_put(vf);
+	pcif_put(other);
+	rig_end(&r);
+	rig_make(&r, "vfs", "0");
+	assert_int_equal(pcif_find_ext_cap(r.f, 0x0010), 0);
+	rig_end(&r);
+}
+
 static void test_config(void **state)
 {
 	struct rig r;
@@ -554,6 +606,7 @@ int main(void)
 		cmocka_unit_test(test_messages), cmocka_unit_test(test_intx),
 		cmocka_unit_test(test_mapped),	 cmocka_unit_test(test_dma_ends),
 		cmocka_unit_test(test_reset),	 cmocka_unit_test(test_options),
+		cmocka_unit_test(test_vfs),
 	};
 
 	assert_int_equal(guard_init(), 0);
