@@ -111,7 +111,7 @@ static const struct {
 	{ "use", cmd_use },	    { "threads", cmd_threads },	  { "hold", cmd_hold },
 	{ "storm", cmd_storm },	    { "orphan", cmd_orphan },	  { "compat", cmd_compat },
 	{ "unknown", cmd_unknown }, { "pass", cmd_pass },	  { "steady", cmd_steady },
-	{ "churn", cmd_churn },	    { "siblings", cmd_siblings },
+	{ "churn", cmd_churn },	    { "siblings", cmd_siblings }, { "reopen", cmd_reopen },
 };
 
 int main(int argc, char **argv)

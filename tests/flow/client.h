@@ -93,6 +93,7 @@ void cmd_use(char **argv);
 void cmd_threads(char **argv);
 void cmd_hold(char **argv);
 void cmd_storm(char **argv);
+void cmd_reopen(char **argv);
 void cmd_orphan(char **argv);
 void cmd_compat(char **argv);
 void cmd_pass(char **argv);

@@ -213,6 +213,35 @@ void cmd_storm(char **argv)
 	pause();
 }
 
+/*
+ * Opens the device, makes pages dirty and closes it, over and over, until killed: the device's
+ * session begins and ends all the time.
+ */
+void cmd_reopen(char **argv)
+{
+	struct client c = attach();
+	volatile uint32_t *ram, *regs;
+	unsigned i;
+
+	puts("ready");
+	fflush(stdout);
+	for (i = 0;; i++) {
+		close(c.device);
+		c.device = ioctl(c.group, VFIO_GROUP_GET_DEVICE_FD, bdf);
+		CHECK(c.device >= 0);
+		if (i % 2)
+			continue;
+		ram = map(c.device, 2, RAM_SIZE);
+		regs = map(c.device, 1, 4096);
+		CHECK(ram != MAP_FAILED && regs != MAP_FAILED);
+		ram[i % (RAM_SIZE / 4)] = i;
+		regs[REG_SCRATCH / 4] = i;
+		wr(c.device, 2, 0, i);
+		munmap((void *)ram, RAM_SIZE);
+		munmap((void *)regs, 4096);
+	}
+}
+
 /* What else our parent has started leads a session: who kills a process group does not mean it. */
 void cmd_siblings(char **argv)
 {

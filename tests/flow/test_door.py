@@ -216,6 +216,28 @@ class Door:
             p.stdout.close()
         self.tap.ok(ended, f"the process group killed while a client is in {command}: it ends")
 
+    def killed_at_once(self, command):
+        """The same with every process of the run, as where a control group ends: nobody is left who
+        could clean up. Just as the client opens or closes a device, if that is what it does."""
+        rounds, ended = 0, True
+        while ended and rounds < 12:
+            p = self.popen(self.client, command, BDF, GROUP, stderr=subprocess.DEVNULL)
+            ended = p.stdout.readline() == "ready\n"
+            with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
+                pids = [*map(int, f.read().split()), p.pid]
+            time.sleep(rounds * 0.0017)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            try:
+                p.wait(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                ended = False
+            ended = ended and orphans_end()
+            p.stdout.close()
+            rounds += 1
+        self.tap.ok(ended, f"all killed at once while a client is in {command}: all end",
+                    "" if ended else f"not in round {rounds}")
+
     def siblings(self):
         """The watcher is in a session of its own before there is a command."""
         results = [self.run(self.client, "siblings", BDF, GROUP) for _ in range(12)]
@@ -283,6 +305,8 @@ def outside():
         for command in DEATHS:
             door.killed(command)
             door.group_killed(command)
+        for command in ("hold", "reopen"):
+            door.killed_at_once(command)
         door.siblings()
         door.launch_killed()
         door.refusals()

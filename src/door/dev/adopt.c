@@ -111,11 +111,14 @@ static int check_reach(const struct door_dev *d, const struct launch_msg *ready,
 }
 
 /* Device files are opened by this process too; the kernel lets it if it is of the mount's user. */
-static int check_own_use(const struct door_dev *d, struct door_error *err)
+static int start_own(struct door_dev *d, struct door_error *err)
 {
-	AUTO_CLOSE int dir = openat(d->root_fd, ".dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = own_start(d);
 
-	return dir < 0 ? explain_own_use(err, -errno) : 0;
+	if (r)
+		return r;
+	r = own_try(d);
+	return r ? explain_own_use(err, r) : 0;
 }
 
 static int send_start(struct adoption *a)
@@ -170,9 +173,6 @@ static int take_over(struct adoption *a)
 	r = check_reach(d, &msg, a->err);
 	if (r)
 		return r;
-	r = check_own_use(d, a->err);
-	if (r)
-		return r;
 	if (statx(d->root_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st))
 		return -errno;
 	d->dev_major = st.stx_dev_major;
@@ -195,6 +195,8 @@ int door_dev_adopt(struct door_dev *d, const struct door_peer *peer, struct door
 		r = anchor_start(d);
 	if (!r && d->devices == DEVICES_MEMFD)
 		r = memdevs_start(d, err);
+	if (!r)
+		r = start_own(d, err);
 	if (!r)
 		r = notify_start(d);
 	if (!r)

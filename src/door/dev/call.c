@@ -138,52 +138,30 @@ static int copy_in(struct work *w, const struct vfio_shape *shape)
 
 /* ------------------------------------------------------------------ descriptors */
 
-/* Descriptor @i of the block, whose number in the client is @number. */
-static void resolve_fd(struct work *w, unsigned i, int number, int *pidfd)
-{
-	int fd;
-
-	if (number == -1)
-		return;
-	if (*pidfd < 0)
-		*pidfd = client_pidfd(w->c->tid);
-	fd = *pidfd < 0 ? *pidfd : client_getfd(*pidfd, number);
-	if (fd < 0) {
-		w->fds[i].error = fd;
-		return;
-	}
-	w->fds[i].fd = fd;
-	w->handles[i] = client_handle(w->c->door, fd);
-	if (w->handles[i])
-		w->fds[i].obj = w->handles[i]->obj;
-}
-
 /* Descriptors that the block names become ours for the call. */
 static int resolve_fds(struct work *w)
 {
+	AUTO_FREE int *numbers = NULL;
 	size_t offset;
 	unsigned i;
 	unsigned n = vfio_call_fds(vfio_obj_kind(w->c->obj), w->vc.request, w->vc.data, w->vc.size,
 				   &offset);
-	AUTO_CLOSE int pidfd = -1;
 
 	if (!n)
 		return 0;
 	waits(w); /* to recognise a file of ours is a request to ourselves */
+	numbers = malloc(n * sizeof(*numbers));
 	w->fds = calloc(n, sizeof(*w->fds));
 	w->handles = calloc(n, sizeof(struct handle *));
-	if (!w->fds || !w->handles)
+	if (!numbers || !w->fds || !w->handles)
 		return -ENOMEM;
+	memcpy(numbers, (uint8_t *)w->vc.data + offset, n * sizeof(*numbers));
 	for (i = 0; i < n; i++)
 		w->fds[i].fd = -1;
 	w->vc.fds = w->fds;
 	w->vc.n_fds = n;
-	for (i = 0; i < n; i++) {
-		int number;
-
-		memcpy(&number, (uint8_t *)w->vc.data + offset + i * sizeof(int), sizeof(int));
-		resolve_fd(w, i, number, &pidfd);
-	}
+	/* What went wrong is with each of them: vfio's to say where it matters. */
+	(void)client_look(w->c->door, w->c->tid, NULL, numbers, n, w->fds, w->handles);
 	return 0;
 }
 

@@ -8,7 +8,8 @@
  *
  * A descriptor that a client names is looked at with care: it may be a file of a file system that
  * the client serves itself, on which nearly every call would wait for the client. Only what the
- * kernel knows by itself is asked (AT_STATX_DONT_SYNC), until the file is known to be ours.
+ * kernel knows by itself is asked (AT_STATX_DONT_SYNC), until the file is known to be ours. If it
+ * is, it must not come into the table that our threads share (own.c), so the looker takes it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -18,11 +19,6 @@
 #include <sys/uio.h>
 
 #include "door/dev/priv.h"
-
-bool client_is_self(pid_t tid)
-{
-	return tid > 0 && !syscall(SYS_tgkill, getpid(), tid, 0);
-}
 
 /* 0 or -EFAULT (-EPERM if the process may not be looked into). */
 static int transfer(pid_t tid, uint64_t addr, void *buf, size_t size, bool to_client)
@@ -113,16 +109,137 @@ int client_getfd(int pidfd, int number)
 	return fd < 0 ? -errno : fd;
 }
 
-struct handle *client_handle(struct door_dev *d, int fd)
+/* ------------------------------------------------------------------ files of ours among them */
+
+struct look {
+	pid_t tid;
+	const uint64_t *notification;
+	const int *numbers;
+	unsigned n; /* at most FDPASS_MAX */
+	struct vfio_fd *fds;
+	struct handle **handles;
+	bool sent[FDPASS_MAX];
+};
+
+/*
+ * Consumes @fd, on the looker's thread. Returns what to pass on, or -errno. A file of ours is not
+ * passed on: it is *@h, or stands for nothing (a file of the view), as our root does as well.
+ */
+static int look_behind(struct door_dev *d, int fd, struct handle **h)
 {
+	struct handle *found = NULL;
 	struct statx st;
 	uint64_t fh;
 
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st))
-		return NULL;
-	if (st.stx_dev_major != d->dev_major || st.stx_dev_minor != d->dev_minor)
-		return NULL;
-	if (!S_ISREG(st.stx_mode) || ioctl(fd, DOOR_IOC_HANDLE, &fh))
-		return NULL;
-	return handle_get(d, fh);
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) ||
+	    st.stx_dev_major != d->dev_major || st.stx_dev_minor != d->dev_minor)
+		return fd;
+	if (S_ISREG(st.stx_mode) && !ioctl(fd, DOOR_IOC_HANDLE, &fh))
+		found = handle_get(d, fh);
+	close(fd);
+	if (found && found->obj) {
+		*h = found;
+		return -ENOENT;
+	}
+	if (found)
+		handle_put(d, found);
+	fd = fcntl(d->root_fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+/* On the looker's thread. */
+static int look(struct door_dev *d, void *data)
+{
+	struct look *l = data;
+	AUTO_CLOSE int pidfd = client_pidfd(l->tid);
+	uint64_t id = l->notification ? *l->notification : 0;
+	int send[FDPASS_MAX];
+	unsigned i, n = 0;
+	int r = 0;
+
+	if (pidfd < 0)
+		return pidfd;
+	/* Only now is it sure that the number was not somebody else's meanwhile. */
+	if (l->notification && ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id))
+		return -ESRCH;
+	for (i = 0; i < l->n; i++) {
+		int fd;
+
+		if (l->numbers[i] == -1)
+			continue;
+		fd = client_getfd(pidfd, l->numbers[i]);
+		if (fd >= 0)
+			fd = look_behind(d, fd, &l->handles[i]);
+		l->sent[i] = fd >= 0;
+		if (fd >= 0)
+			send[n++] = fd;
+		else if (!l->handles[i])
+			l->fds[i].error = fd;
+	}
+	if (n)
+		r = fdpass_send(d->look_sock[1], send, n, "", 1);
+	while (n)
+		close(send[--n]);
+	return r;
+}
+
+/* What the looker has sent. @r: what it returned. */
+static void look_receive(struct door_dev *d, struct look *l, int r)
+{
+	int got[FDPASS_MAX];
+	unsigned i, n = 0, k = 0;
+	size_t size;
+	char byte;
+
+	for (i = 0; i < l->n; i++)
+		n += l->sent[i];
+	if (n && !r)
+		r = fdpass_recv(d->look_sock[0], got, &n, &byte, 1, &size);
+	if (r)
+		n = 0;
+	for (i = 0; i < l->n; i++) {
+		if (l->handles[i])
+			l->fds[i].obj = l->handles[i]->obj;
+		else if (l->sent[i] && k < n)
+			l->fds[i].fd = got[k++];
+		else if (l->sent[i])
+			l->fds[i].error = r ? r : -EMFILE; /* of ours */
+		else if (r && l->numbers[i] != -1 && !l->fds[i].error)
+			l->fds[i].error = r;
+	}
+}
+
+/**
+ * client_look() - descriptors of a client, as what they are to us.
+ * @notification: NULL, or what the thread must still be waiting for once it was found
+ * @numbers: in the client; -1 is none
+ * @fds: @n of them, without a descriptor or an error; error is set, or fd (the caller's to close),
+ * or obj, where it is a file of ours with an object. The others of ours have a descriptor that
+ * stands for nothing: they must not be in our table (own.c).
+ * @handles: @n NULLs; a reference where there is an obj
+ * Returns 0, or the -errno why the client could not be looked into (-ESRCH: it does not wait any
+ * more), which is the error of each of @fds then.
+ */
+int client_look(struct door_dev *d, pid_t tid, const uint64_t *notification, const int *numbers,
+		unsigned n, struct vfio_fd *fds, struct handle **handles)
+{
+	unsigned done;
+	int r = 0;
+
+	for (done = 0; done < n; done += FDPASS_MAX) {
+		struct look l = {
+			.tid = tid,
+			.notification = notification,
+			.numbers = numbers + done,
+			.n = MIN(n - done, (unsigned)FDPASS_MAX),
+			.fds = fds + done,
+			.handles = handles + done,
+		};
+
+		pthread_mutex_lock(&d->look_lock);
+		r = own_call(&d->looker, look, &l);
+		look_receive(d, &l, r);
+		pthread_mutex_unlock(&d->look_lock);
+	}
+	return r;
 }

@@ -31,6 +31,7 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, unsigned client, struct do
 	pthread_mutex_init(&d->replay_lock, NULL);
 	fs_init(d);
 	notify_init(d);
+	own_init(d);
 	r = view_new(pci, vfio, &d->view);
 	if (!r)
 		r = fuse_pool_init(d);
@@ -67,6 +68,7 @@ void door_dev_free(struct door_dev *d)
 	fuse_pool_stop(d);
 	close_fd(&d->fuse_fd);
 	anchor_stop(d);
+	own_stop(d);
 	handles_free(d);
 	close_fd(&d->listener);
 	close_fd(&d->root_fd);
@@ -75,6 +77,7 @@ void door_dev_free(struct door_dev *d)
 	pthread_mutex_destroy(&d->replay_lock);
 	fs_fini(d);
 	view_free(d->view);
+	own_fini(d);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }

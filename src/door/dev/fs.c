@@ -3,8 +3,8 @@
  * Names and attributes of the FUSE file system. Its root holds
  *   vfio   what /dev/vfio is: the container file "vfio" and one file for each group
  *   sys    the view of the machine's part of /sys (view.h)
- *   .dev   device files; only this process's threads find anything in it, and not by name: a
- *          thread registers what it is about to open (session.c)
+ *   .dev   device files; only the opener (own.c) finds anything in it, and not by name: what it is
+ *          about to open (session.c)
  *
  * Device nodes cannot live on a FUSE file system that an ordinary user mounted, so all are regular
  * files. The kernel checks permissions by the modes we report (default_permissions).
@@ -190,7 +190,7 @@ static bool group_number(const char *name, uint32_t *number)
 static int lookup(struct fuse_req *r, const char *name, uint64_t *nodeid)
 {
 	struct door_dev *d = r->door;
-	struct pending *p;
+	struct opening *o;
 	uint64_t id;
 	uint32_t n;
 
@@ -201,7 +201,7 @@ static int lookup(struct fuse_req *r, const char *name, uint64_t *nodeid)
 			*nodeid = NODE_VFIO_DIR;
 		else if (!strcmp(name, "sys"))
 			*nodeid = NODE_ID(NODE_VIEW, view_root_ino(d->view));
-		else if (!strcmp(name, ".dev") && client_is_self((pid_t)r->h->pid))
+		else if (!strcmp(name, ".dev") && own_is(&d->opener, r->h))
 			*nodeid = NODE_DEV_DIR;
 		break;
 	case NODE_VFIO_DIR:
@@ -211,9 +211,9 @@ static int lookup(struct fuse_req *r, const char *name, uint64_t *nodeid)
 			*nodeid = NODE_ID(NODE_GROUP, id);
 		break;
 	case NODE_DEV_DIR:
-		p = pending_find(d, (pid_t)r->h->pid);
-		if (p)
-			*nodeid = p->session->nodeid;
+		o = own_is(&d->opener, r->h) ? atomic_load(&d->opening) : NULL;
+		if (o)
+			*nodeid = o->session->nodeid;
 		break;
 	}
 	return *nodeid ? 0 : -ENOENT;

@@ -88,11 +88,14 @@ static const struct fuse_op {
  * fuse_is_quick() - will the request be answered without waiting for anything?
  * No lock that is held across an allocation or a wait, no allocation.
  */
-bool fuse_is_quick(const struct fuse_in_header *h, const void *arg, size_t size)
+bool fuse_is_quick(struct door_dev *d, const struct fuse_in_header *h, const void *arg, size_t size)
 {
 	bool device = NODE_CLASS(h->nodeid) == NODE_SESSION;
 
 	switch (h->opcode) {
+	case FUSE_LOOKUP:
+	case FUSE_OPEN:
+		return own_is(&d->opener, h);
 	case FUSE_READ:
 		return device && size >= sizeof(struct fuse_read_in) &&
 		       !(((const struct fuse_read_in *)arg)->read_flags & FUSE_READ_LOCKOWNER);
@@ -100,7 +103,7 @@ bool fuse_is_quick(const struct fuse_in_header *h, const void *arg, size_t size)
 		return device && size >= sizeof(struct fuse_write_in) &&
 		       ((const struct fuse_write_in *)arg)->write_flags & FUSE_WRITE_CACHE;
 	case FUSE_GETATTR:
-		return device;
+		return device || own_is(&d->opener, h);
 	case FUSE_IOCTL:
 		return size >= sizeof(struct fuse_ioctl_in) &&
 		       ((const struct fuse_ioctl_in *)arg)->cmd == DOOR_IOC_HANDLE;
@@ -159,8 +162,10 @@ static int answer_init(struct fuse_req *r, const struct fuse_init_in *in)
 	struct fuse_init_out out = {
 		.major = FUSE_KERNEL_VERSION,
 		.minor = MIN(in->minor, (uint32_t)FUSE_KERNEL_MINOR_VERSION),
-		.flags = FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_PARALLEL_DIROPS,
-		.max_readahead = 0, /* one page a fault: neighbours may not be mappable */
+		.flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_PARALLEL_DIROPS,
+		/* One page a fault: neighbours may not be mappable. Not none: who waits for a page
+		 * that is read ahead can be killed, who reads it by himself can not. */
+		.max_readahead = UVF_PAGE_SIZE,
 		.max_background = 1024,
 		.congestion_threshold = 768,
 		.max_write = FUSE_MAX_DATA,

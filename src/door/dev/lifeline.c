@@ -2,11 +2,11 @@
 /*
  * What happens if this process is killed while it waits for itself.
  *
- * Threads here wait for pages of our own FUSE files, and the kernel lets nobody out of such a wait
- * before the answer or the end of the connection, not even by SIGKILL. If the process is killed,
- * the threads that would answer are gone, but those that wait keep the FUSE descriptor open: a
- * process that never ends, and clients that hang with it. The same happens when the kernel takes
- * our mappings away and wants dirty pages written back.
+ * Threads here wait for answers to requests of our own, and the kernel lets nobody out of most such
+ * waits before the answer or the end of the connection, not even by SIGKILL. If the process is
+ * killed, the threads that would answer are gone: a process that never ends, and clients that hang
+ * with it. The same happens when the kernel takes our mappings away and wants dirty pages written
+ * back.
  *
  * So somebody else ends the connection: the watcher, a process in the command's mount namespace
  * with the right to unmount by force. It learns of our death from pipes whose writing ends are held
@@ -20,7 +20,11 @@
  * connection ends. All others leave before it, the table with the FUSE descriptor goes with the
  * last of them, that ends the connection, and the anchor, which is then the last, takes the
  * mappings away with nobody to wait for. (Until it is killed it sleeps as an ordinary thread does.)
- * Only a thread that waits for a page at that very moment can still be in the way.
+ *
+ * All others can leave because none of them waits for us: what waits is done by threads that do not
+ * hold the FUSE descriptor (own.c), and a page fault whose page is read ahead can be killed
+ * (fuse_handshake()). One wait is left that can not: a store to a mapped page, in the moment in
+ * which that page is being written back.
  */
 #include <errno.h>
 #include <poll.h>
@@ -39,24 +43,13 @@
 
 /* ------------------------------------------------------------------ our side */
 
-static int close_but(int a, int b)
-{
-	unsigned lo = (unsigned)MIN(a, b), hi = (unsigned)MAX(a, b);
-
-	if (lo && syscall(SYS_close_range, 0u, lo - 1, 0u))
-		return -errno;
-	if (hi - lo > 1 && syscall(SYS_close_range, lo + 1, hi - 1, 0u))
-		return -errno;
-	return syscall(SYS_close_range, hi + 1, ~0u, 0u) ? -errno : 0;
-}
-
 static void *lifeline_main(void *data)
 {
 	struct lifeline *l = data;
 	struct pollfd stop = { .fd = l->stop, .events = POLLIN };
+	const int keep[] = { l->line, l->stop };
 
-	/* A table of its own; what it held of the others' is let go of at once. */
-	l->error = unshare(CLONE_FILES) ? -errno : close_but(l->line, l->stop);
+	l->error = table_own(keep, ARRAY_SIZE(keep));
 	sem_post(&l->ready);
 	if (l->error)
 		return NULL;
@@ -146,20 +139,13 @@ void lifelines_stop(struct door_dev *d)
 
 /* ------------------------------------------------------------------ the anchor */
 
-static int close_all_but(int fd)
-{
-	if (fd && syscall(SYS_close_range, 0u, (unsigned)fd - 1, 0u))
-		return -errno;
-	return syscall(SYS_close_range, (unsigned)fd + 1, ~0u, 0u) ? -errno : 0;
-}
-
 static void *anchor_main(void *data)
 {
 	struct door_dev *d = data;
 	int root = d->root_fd;
 	struct statfs st;
 
-	d->anchor_error = unshare(CLONE_FILES) ? -errno : close_all_but(root);
+	d->anchor_error = table_own(&root, 1);
 	atomic_store(&d->anchor_tid, (uint32_t)gettid());
 	sem_post(&d->anchor_ready);
 	if (!d->anchor_error)

@@ -58,22 +58,16 @@ static bool is_get_device(const struct seccomp_notif *n)
 /* The group file that the call is about: a handle, NULL (none of ours), or *@error. */
 static struct handle *find_group(struct door_dev *d, const struct seccomp_notif *n, int *error)
 {
-	AUTO_CLOSE int pidfd = client_pidfd((pid_t)n->pid);
-	AUTO_CLOSE int fd = -1;
-	struct handle *h;
+	const int number = (int)n->data.args[0];
+	const uint64_t id = n->id;
+	struct vfio_fd fd = { .fd = -1 };
+	struct handle *h = NULL;
+	int r = client_look(d, (pid_t)n->pid, &id, &number, 1, &fd, &h);
 
-	*error = 0;
-	if (pidfd < 0)
-		return NULL;
-	/* Only now is it sure that the number was not somebody else's meanwhile. */
-	if (!notify_alive(d, n->id)) {
-		*error = -ESRCH;
-		return NULL;
-	}
-	fd = client_getfd(pidfd, (int)n->data.args[0]);
-	if (fd < 0)
-		return NULL; /* not open, or not ours to see; the kernel or FUSE will say so */
-	h = client_handle(d, fd);
+	if (fd.fd >= 0)
+		close(fd.fd);
+	/* A file that is not open, or not ours to see: the kernel or FUSE will say so. */
+	*error = r == -ESRCH ? r : 0;
 	if (h && (h->kind != HANDLE_VFIO || vfio_obj_kind(h->obj) != VFIO_KIND_GROUP)) {
 		handle_put(d, h);
 		h = NULL;
@@ -81,9 +75,9 @@ static struct handle *find_group(struct door_dev *d, const struct seccomp_notif 
 	return h;
 }
 
-/* The request itself. 0 with a descriptor in *@fd, or -errno. */
+/* The request itself. 0 with *@device, the caller's, or -errno. */
 static int get_device(struct door_dev *d, struct handle *group, const struct seccomp_notif *n,
-		      int *fd)
+		      struct vfio_obj **device)
 {
 	const struct vfio_shape *shape = vfio_shape(VFIO_KIND_GROUP, VFIO_GROUP_GET_DEVICE_FD);
 	struct vfio_client client = { 0 };
@@ -110,13 +104,13 @@ static int get_device(struct door_dev *d, struct handle *group, const struct sec
 		return r;
 	if (!call.new_obj)
 		return -ENODEV;
-	return d->devices == DEVICES_MEMFD ? memdev_open(d, call.new_obj, fd)
-					   : session_open(d, call.new_obj, fd);
+	*device = call.new_obj;
+	return 0;
 }
 
 /*
- * Puts @fd into the client, with the answer; consumes it. From there on the client may close its
- * own, but as long as ours is there the file is.
+ * Puts @fd, a memfd, into the client, with the answer; consumes it. From there on the client may
+ * close its own, but as long as ours is there the file is.
  */
 static void give(struct door_dev *d, const struct seccomp_notif *n, int fd)
 {
@@ -126,11 +120,9 @@ static void give(struct door_dev *d, const struct seccomp_notif *n, int fd)
 		.newfd_flags = O_CLOEXEC,
 		.srcfd = (uint32_t)fd,
 	};
-	bool memfd = d->devices == DEVICES_MEMFD;
 	int r;
 
-	if (memfd)
-		memdevs_closing(false);
+	memdevs_closing(false);
 	r = ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
 	if (r < 0 && errno == EINVAL) { /* before Linux 5.14: in two steps */
 		add.flags = 0;
@@ -140,12 +132,12 @@ static void give(struct door_dev *d, const struct seccomp_notif *n, int fd)
 	if (r < 0 || !add.flags)
 		answer(d, n, r < 0 ? -errno : r, 0);
 	close(fd);
-	if (memfd)
-		memdevs_closing(true);
+	memdevs_closing(true);
 }
 
 static void serve_get_device(struct door_dev *d, const struct seccomp_notif *n)
 {
+	struct vfio_obj *device;
 	struct handle *h;
 	int r, fd;
 
@@ -156,13 +148,19 @@ static void serve_get_device(struct door_dev *d, const struct seccomp_notif *n)
 		answer(d, n, r, r ? 0 : SECCOMP_USER_NOTIF_FLAG_CONTINUE);
 		return;
 	}
-	handle_used(h);
-	r = get_device(d, h, n, &fd);
+	/* Not handle_used(): the client may have been killed meanwhile, and its files may be on
+	 * their way out. */
+	r = get_device(d, h, n, &device);
 	handle_put(d, h);
+	if (!r && d->devices == DEVICES_MEMFD) {
+		r = memdev_open(d, device, &fd);
+		if (!r)
+			give(d, n, fd);
+	} else if (!r) {
+		r = session_give(d, device, n->id);
+	}
 	if (r)
 		answer(d, n, r, 0);
-	else
-		give(d, n, fd);
 }
 
 static void serve(struct notify_worker *w, const struct seccomp_notif *n)

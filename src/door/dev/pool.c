@@ -222,7 +222,7 @@ static bool serve(struct fuse_worker *w, size_t size)
 	struct door_dev *d = w->door;
 	const struct fuse_in_header *h = (const struct fuse_in_header *)w->in;
 
-	if (fuse_is_quick(h, h + 1, size - sizeof(*h))) {
+	if (fuse_is_quick(d, h, h + 1, size - sizeof(*h))) {
 		fuse_run(w, w->in, size);
 		return true;
 	}

@@ -4,9 +4,10 @@
  *
  * Locks, outermost first; none is held while a client is waited for:
  *   door_func.lock   set-up and end of a device session (may wait for our own FUSE threads)
+ *   door_dev.look_lock   the socket by which the looker passes descriptors on; the same
  *   door_dev.owners_lock   whose the files of /dev/vfio are
  *   view.lock        the tree of /sys
- *   door_dev.lock    the lists: free handles, pending opens, counters
+ *   door_dev.lock    the lists: free handles, counters
  *   door_dev.notify.lock   who answers notifications; innermost, short
  *   door_dev.acts_lock     writes to /sys that may wait; nothing is allocated under it
  *   door_dev.pool_lock   what the FUSE threads share; nothing is allocated under it
@@ -121,19 +122,18 @@ struct door_func *door_func_ref(struct door_func *func);
 /* Not with its lock, but where there is another reference. */
 void door_func_put(struct door_func *func);
 
-/* An open() of one of our own threads that is under way; found by thread id. */
-struct pending {
-	pid_t tid;
+/* A device file that the opener is opening. Everything is prepared: FUSE's answer waits for
+ * nothing. */
+struct opening {
 	struct session *session;
-	struct vfio_obj *obj; /* NULL: our own mapping */
-	atomic_bool taken;    /* an open file owns @obj now; door thread to opener */
-	struct pending *next;
+	struct handle *h;
+	uint64_t fh;
+	atomic_bool reached; /* the kernel knows @fh */
 };
 
-int session_open(struct door_dev *d, struct vfio_obj *obj, int *fd);
+int session_give(struct door_dev *d, struct vfio_obj *obj, uint64_t notification);
 void session_client_gone(struct session *s);
 void session_put(struct session *s);
-struct pending *pending_find(struct door_dev *d, pid_t tid);
 
 /* ------------------------------------------------------------------ device files that are memfds
  */
@@ -237,7 +237,8 @@ void helper_wake(struct helper *h);
 void fuse_step_aside(struct door_dev *d);
 struct fuse_worker *fuse_worker_new(struct door_dev *d);
 void fuse_worker_free(struct fuse_worker *w);
-bool fuse_is_quick(const struct fuse_in_header *h, const void *arg, size_t size);
+bool fuse_is_quick(struct door_dev *d, const struct fuse_in_header *h, const void *arg,
+		   size_t size);
 void fuse_run(struct fuse_worker *w, const void *data, size_t size);
 int fuse_handshake(struct door_dev *d, struct door_error *err);
 /* All three return what the kernel said of the answer: 0, or -ENOENT if nobody waits for it. */
@@ -291,17 +292,16 @@ int call_run(struct door_call *c);
 
 /* ------------------------------------------------------------------ the client's side of a call */
 
-/* Asks one of our files for its handle; answered to our own threads only. */
+/* Asks one of our files for its handle; answered to the looker only. */
 #define DOOR_IOC_HANDLE _IOR(0xf5, 1, uint64_t)
 
-bool client_is_self(pid_t tid); /* a thread of this process */
 int client_read(pid_t tid, uint64_t addr, void *buf, size_t size);
 int client_write(pid_t tid, uint64_t addr, const void *buf, size_t size);
 int client_read_string(pid_t tid, uint64_t addr, char *buf, size_t max);
 int client_pidfd(pid_t tid);
 int client_getfd(int pidfd, int number);
-/* The handle behind @fd if it is one of our files; a reference, or NULL. */
-struct handle *client_handle(struct door_dev *d, int fd);
+int client_look(struct door_dev *d, pid_t tid, const uint64_t *notification, const int *numbers,
+		unsigned n, struct vfio_fd *fds, struct handle **handles);
 
 /* ------------------------------------------------------------------ the filter */
 
@@ -429,6 +429,37 @@ int anchor_start(struct door_dev *d);
 void anchor_stop(struct door_dev *d);
 int watcher_start(const int *lines, int dir, int *pidfd);
 
+/* ------------------------------------------------------------------ our own file system's client
+ */
+
+struct own_thread { /* has a table of descriptors of its own; see own.c */
+	pthread_t thread;
+	bool started;
+	int error;
+	sem_t ready;
+	int keep[3];
+	unsigned n_keep;
+	_Atomic uint32_t tid; /* 0: none */
+	struct door_dev *door;
+	pthread_mutex_t lock; /* guards what follows; leaf */
+	pthread_cond_t wake, done;
+	struct own_job *jobs;
+	bool stop;
+};
+
+int table_own(const int *keep, unsigned n);
+void own_init(struct door_dev *d);
+int own_start(struct door_dev *d);
+int own_call(struct own_thread *t, int (*fn)(struct door_dev *d, void *data), void *data);
+int own_try(struct door_dev *d);
+void own_stop(struct door_dev *d);
+void own_fini(struct door_dev *d);
+/* Whether a request comes from @t; the kernel gives none the number 0. */
+static inline bool own_is(struct own_thread *t, const struct fuse_in_header *h)
+{
+	return h->pid && h->pid == atomic_load_explicit(&t->tid, memory_order_relaxed);
+}
+
 /* ------------------------------------------------------------------ the door */
 
 /* Whose a file in /dev/vfio is. Groups have one once somebody has changed it. */
@@ -481,7 +512,10 @@ struct door_dev {
 	/* sessions */
 	struct door_func *funcs;
 	uint32_t next_session;
-	struct pending *pending;
+	struct own_thread opener, looker;
+	_Atomic(struct opening *) opening; /* what the opener is at */
+	pthread_mutex_t look_lock;	   /* one at a time uses @look_sock */
+	int look_sock[2];		   /* [1] is in the looker's table alone */
 
 	/* FUSE threads, see pool.c */
 	atomic_bool reading;	 /* a thread is in read() on the FUSE fd, or about to be */

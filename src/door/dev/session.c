@@ -7,62 +7,61 @@
  * the BAR's policy lets clients map it; elsewhere its image stays the function's own memfd. Filling
  * and writing back those pages is the FUSE threads' work, from and to the memfd.
  *
- * A thread that touches such a page may wait for a FUSE thread. What the kernel does under this
- * process's address space lock must not, because a FUSE thread may be waiting for that lock:
+ * All that is done with the file is done on the opener's thread (own.c). A thread that touches a
+ * page may wait for a FUSE thread. What the kernel does under this process's address space lock
+ * must not: a FUSE thread may be waiting for that lock, and so does each thread that exits.
  *  - mmap of a direct-io file drops its cached pages. A new inode number for each session makes
- *    sure that there are none.
+ *    sure that there are none, and nobody touches one before the last mmap.
  *  - munmap waits until dirty pages are written back. The last client is gone by then, the model
  *    uses the memfd again, and msync (which holds no lock while it waits) has cleaned the pages.
  */
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 
 #include "door/dev/priv.h"
 
-struct pending *pending_find(struct door_dev *d, pid_t tid)
-{
-	struct pending *p;
+/* ------------------------------------------------------------------ opening */
 
-	pthread_mutex_lock(&d->lock);
-	for (p = d->pending; p && p->tid != tid; p = p->next)
-		;
-	pthread_mutex_unlock(&d->lock);
-	/* It stays while the thread named in it waits for our answer. */
-	return p;
+/* What the file will be: bound to @obj, or (NULL) for our own mapping. 0, -ENOMEM, -ENFILE. */
+static int opening_init(struct opening *o, struct session *s, struct vfio_obj *obj)
+{
+	int r = handles_new(s->func->door, obj ? HANDLE_VFIO : HANDLE_OWN, &o->h, &o->fh);
+
+	if (r)
+		return r;
+	o->session = s;
+	atomic_fetch_add(&s->refs, 1);
+	o->h->session = s;
+	o->h->obj = obj;
+	atomic_init(&o->reached, false);
+	return 0;
 }
 
-/*
- * Opens the session's file from this thread: bound to @obj, or (NULL) for our own mapping. *@taken:
- * the open file owns @obj now, also if its opening failed in the end.
- */
-static int open_file(struct session *s, struct vfio_obj *obj, bool *taken)
+/* On the opener's thread: a descriptor, or -errno. */
+static int open_file(struct door_dev *d, struct opening *o)
 {
-	struct door_dev *d = s->func->door;
-	struct pending p = {
-		.tid = (pid_t)syscall(SYS_gettid),
-		.session = s,
-		.obj = obj,
-	};
-	struct pending **link;
 	int fd;
 
-	pthread_mutex_lock(&d->lock);
-	p.next = d->pending;
-	d->pending = &p;
-	pthread_mutex_unlock(&d->lock);
-
+	atomic_store(&d->opening, o);
 	fd = openat(d->root_fd, ".dev/device", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		fd = -errno;
-
-	pthread_mutex_lock(&d->lock);
-	for (link = &d->pending; *link != &p; link = &(*link)->next)
-		;
-	*link = p.next;
-	pthread_mutex_unlock(&d->lock);
-	*taken = p.taken;
+	atomic_store(&d->opening, NULL);
 	return fd;
+}
+
+/* It came to nothing. The kernel may know of it all the same, and say that it is gone. */
+static void opening_undo(struct door_dev *d, struct opening *o)
+{
+	struct handle *h;
+
+	if (!atomic_load(&o->reached))
+		handle_publish(o->h);
+	h = handle_get(d, o->fh);
+	if (!h)
+		return;
+	handle_close(d, h);
+	handle_put(d, h);
 }
 
 /* ------------------------------------------------------------------ functions */
@@ -128,54 +127,7 @@ void session_put(struct session *s)
 	free(s);
 }
 
-/* ------------------------------------------------------------------ sessions */
-
-static void unmap_images(struct session *s)
-{
-	const struct pcif_desc *desc = pcif_desc(s->func->f);
-	unsigned bar;
-
-	for (bar = 0; bar < PCIF_NUM_BARS; bar++) {
-		if (!s->image[bar])
-			continue;
-		pcif_bar_set_image(s->func->f, bar, NULL);
-		/* Fails if the connection is gone; then the pages are lost with it. */
-		(void)msync(s->image[bar], desc->bars[bar].size, MS_SYNC);
-		munmap(s->image[bar], desc->bars[bar].size);
-		s->image[bar] = NULL;
-	}
-}
-
-/* The BAR's memfd, with the file's pages in the places that clients may map. */
-static int map_image(struct session *s, int fd, unsigned bar)
-{
-	const struct pcif_bar *b = &pcif_desc(s->func->f)->bars[bar];
-	uint64_t offset;
-	int memfd = pcif_bar_memfd(s->func->f, bar, &offset);
-	uint8_t *image;
-	unsigned i;
-
-	image = mmap(NULL, b->size, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, (off_t)offset);
-	if (image == MAP_FAILED)
-		return -errno;
-	for (i = 0; i < b->n_areas; i++) {
-		const struct pcif_bar_area *a = &b->areas[i];
-		off_t at = (off_t)(((uint64_t)bar << VFIO_REGION_SHIFT) + a->offset);
-
-		if (a->policy == PCIF_PAGE_TRAP)
-			continue;
-		if (mmap(image + a->offset, a->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-			 fd, at) == MAP_FAILED) {
-			int r = -errno;
-
-			munmap(image, b->size);
-			return r;
-		}
-	}
-	s->image[bar] = image;
-	pcif_bar_set_image(s->func->f, bar, image);
-	return 0;
-}
+/* ------------------------------------------------------------------ mapping */
 
 static bool bar_is_shared(const struct pcif_bar *b)
 {
@@ -189,30 +141,109 @@ static bool bar_is_shared(const struct pcif_bar *b)
 	return false;
 }
 
-static int map_images(struct session *s)
+/* The BARs' own memory, over which the file's pages go. */
+static int map_memfd(struct session *s)
 {
 	const struct pcif_desc *desc = pcif_desc(s->func->f);
-	AUTO_CLOSE int fd = -1;
 	unsigned bar;
-	bool taken;
-	int r;
 
 	for (bar = 0; bar < PCIF_NUM_BARS; bar++) {
-		if (!bar_is_shared(&desc->bars[bar]))
+		const struct pcif_bar *b = &desc->bars[bar];
+		uint64_t offset;
+		int memfd = pcif_bar_memfd(s->func->f, bar, &offset);
+		void *p;
+
+		if (!bar_is_shared(b))
 			continue;
-		if (fd < 0) {
-			r = open_file(s, NULL, &taken);
-			if (r < 0)
-				return r;
-			fd = r;
-		}
-		r = map_image(s, fd, bar);
-		if (r) {
-			unmap_images(s);
-			return r;
-		}
+		p = mmap(NULL, b->size, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, (off_t)offset);
+		if (p == MAP_FAILED)
+			return -errno;
+		s->image[bar] = p;
 	}
 	return 0;
+}
+
+/* The file's pages, in the places that clients may map. */
+static int map_areas(const struct pcif_bar *b, unsigned bar, uint8_t *image, int fd)
+{
+	unsigned i;
+
+	for (i = 0; i < b->n_areas; i++) {
+		const struct pcif_bar_area *a = &b->areas[i];
+		off_t at = (off_t)(((uint64_t)bar << VFIO_REGION_SHIFT) + a->offset);
+
+		if (a->policy == PCIF_PAGE_TRAP)
+			continue;
+		if (mmap(image + a->offset, a->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			 fd, at) == MAP_FAILED)
+			return -errno;
+		/* See fuse_handshake(): a fault on it can be killed. A hint is all that it is. */
+		(void)madvise(image + a->offset, a->size, MADV_SEQUENTIAL);
+	}
+	return 0;
+}
+
+/* On the opener's thread. */
+static int map_file(struct door_dev *d, void *data)
+{
+	struct session *s = data;
+	const struct pcif_desc *desc = pcif_desc(s->func->f);
+	struct opening o;
+	unsigned bar;
+	int fd, r;
+
+	r = opening_init(&o, s, NULL);
+	if (r)
+		return r;
+	fd = open_file(d, &o);
+	if (fd < 0) {
+		opening_undo(d, &o);
+		return fd;
+	}
+	for (bar = 0; bar < PCIF_NUM_BARS && !r; bar++)
+		if (s->image[bar])
+			r = map_areas(&desc->bars[bar], bar, s->image[bar], fd);
+	close(fd);
+	return r;
+}
+
+/* On the opener's thread, when neither a client nor the model uses the pages any more. */
+static int unmap_file(struct door_dev *d, void *data)
+{
+	struct session *s = data;
+	const struct pcif_desc *desc = pcif_desc(s->func->f);
+	unsigned bar;
+
+	for (bar = 0; bar < PCIF_NUM_BARS; bar++) {
+		if (!s->image[bar])
+			continue;
+		/* Fails if the connection is gone; then the pages are lost with it. */
+		(void)msync(s->image[bar], desc->bars[bar].size, MS_SYNC);
+		munmap(s->image[bar], desc->bars[bar].size);
+		s->image[bar] = NULL;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------ begin and end */
+
+static void use_images(struct session *s, bool use)
+{
+	unsigned bar;
+
+	for (bar = 0; bar < PCIF_NUM_BARS; bar++)
+		if (s->image[bar])
+			pcif_bar_set_image(s->func->f, bar, use ? s->image[bar] : NULL);
+}
+
+static bool has_images(const struct session *s)
+{
+	unsigned bar;
+
+	for (bar = 0; bar < PCIF_NUM_BARS; bar++)
+		if (s->image[bar])
+			return true;
+	return false;
 }
 
 /* Called with door_func.lock held. */
@@ -229,11 +260,16 @@ static int session_begin(struct door_func *func)
 	pthread_mutex_lock(&d->lock);
 	s->nodeid = NODE_ID(NODE_SESSION, ++d->next_session);
 	pthread_mutex_unlock(&d->lock);
-	r = map_images(s);
+	r = map_memfd(s);
+	if (!r && has_images(s))
+		r = own_call(&d->opener, map_file, s);
 	if (r) {
+		own_call(&d->opener, unmap_file, s);
 		session_put(s);
 		return r;
 	}
+	/* Only now that nothing is left to be mapped: mmap would drop what the model touched. */
+	use_images(s, true);
 	func->session = s;
 	/* Not at a client's first fault, which we may never see: a page that the machine touched
 	 * before is in the page cache. */
@@ -248,41 +284,87 @@ static void session_end(struct door_func *func)
 
 	func->session = NULL;
 	pcif_set_shared(func->f, false);
-	unmap_images(s);
+	use_images(s, false);
+	own_call(&func->door->opener, unmap_file, s);
 	session_put(s);
 }
 
-/**
- * session_open() - makes a descriptor of a device object.
- * @obj: consumed, on failure too
- * @fd: owned by the caller; its last close, wherever it went, puts @obj
- * Returns 0 or -errno.
+/* ------------------------------------------------------------------ device files */
+
+struct giving {
+	struct opening o;
+	uint64_t notification;
+	bool opened;
+};
+
+/*
+ * On the opener's thread: the file, into the client, with the answer. That waits for the client's
+ * thread to take it, which it does in the kernel.
  */
-int session_open(struct door_dev *d, struct vfio_obj *obj, int *fd)
+static int give(struct door_dev *d, void *data)
+{
+	struct giving *g = data;
+	struct seccomp_notif_addfd add = {
+		.id = g->notification,
+		.flags = SECCOMP_ADDFD_FLAG_SEND,
+		.newfd_flags = O_CLOEXEC,
+	};
+	int fd = open_file(d, &g->o);
+	int r = 0;
+
+	if (fd < 0)
+		return fd;
+	g->opened = true;
+	add.srcfd = (uint32_t)fd;
+	if (ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0) {
+		r = -errno; /* -EMFILE is the client's own; -ENOENT: it is gone */
+		handle_flushed(g->o.h);
+	}
+	close(fd);
+	return r;
+}
+
+/* Called with door_func.lock held. */
+static int session_join(struct door_func *func, struct vfio_obj *obj, struct opening *o)
+{
+	int r = func->session ? 0 : session_begin(func);
+
+	if (r)
+		return r;
+	r = opening_init(o, func->session, obj);
+	if (!r)
+		func->session->clients++;
+	else if (!func->session->clients)
+		session_end(func);
+	return r;
+}
+
+/**
+ * session_give() - makes a device file and gives its client the descriptor.
+ * @obj: consumed, on failure too; the last close of the descriptor, wherever it went, puts it
+ * @notification: of the request, which it answers
+ * Returns 0, or -errno: the request is still to be answered.
+ */
+int session_give(struct door_dev *d, struct vfio_obj *obj, uint64_t notification)
 {
 	struct door_func *func = door_func_get(d, vfio_device_function(obj));
-	bool taken = false;
+	struct giving g = { .notification = notification };
 	int r = -ENOMEM;
 
 	if (func) {
 		pthread_mutex_lock(&func->lock);
-		r = func->session ? 0 : session_begin(func);
-		if (!r) {
-			func->session->clients++;
-			r = open_file(func->session, obj, &taken);
-			if (r < 0 && !taken && !--func->session->clients)
-				session_end(func);
-		}
+		r = session_join(func, obj, &g.o);
 		pthread_mutex_unlock(&func->lock);
 		door_func_put(func);
 	}
-	if (r < 0) {
-		if (!taken)
-			vfio_obj_put(obj);
+	if (r) {
+		vfio_obj_put(obj);
 		return r;
 	}
-	*fd = r;
-	return 0;
+	r = own_call(&d->opener, give, &g);
+	if (r && !g.opened)
+		opening_undo(d, &g.o);
+	return r;
 }
 
 /* A client's device file is gone. */

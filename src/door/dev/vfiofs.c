@@ -55,7 +55,6 @@ static int open_view(struct fuse_req *r, struct handle *h)
 static int open_behind(struct fuse_req *r, struct handle *h)
 {
 	struct door_dev *d = r->door;
-	struct pending *p;
 
 	switch (NODE_CLASS(r->h->nodeid)) {
 	case NODE_FIXED:
@@ -66,39 +65,49 @@ static int open_behind(struct fuse_req *r, struct handle *h)
 		return open_group(d, r->h->nodeid, &h->obj);
 	case NODE_VIEW:
 		return open_view(r, h);
-	default:
-		/* As with the kernel's VFIO: a device file is not opened by name, nor again through
-		 * /proc/PID/fd. */
-		p = pending_find(d, (pid_t)r->h->pid);
-		if (!p || p->session->nodeid != r->h->nodeid)
-			return -ENXIO;
-		atomic_fetch_add(&p->session->refs, 1);
-		h->session = p->session;
-		h->obj = p->obj;
-		p->taken = true;
-		return 0;
 	}
+	return -ENOENT;
 }
 
-static enum handle_kind kind_for(struct fuse_req *r)
+/*
+ * As with the kernel's VFIO a device file is not opened by name, nor again through /proc/PID/fd,
+ * but by our opener, who has prepared everything. It may be the reader that runs this: no lock, no
+ * allocation, nothing that waits.
+ */
+static void open_device(struct fuse_req *r)
 {
-	struct pending *p;
+	struct door_dev *d = r->door;
+	/* Others may have pages of the file mapped, and those are the truth. */
+	struct fuse_open_out out = {
+		.open_flags = FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES,
+	};
+	struct opening *o = own_is(&d->opener, r->h) ? atomic_load(&d->opening) : NULL;
 
-	if (NODE_CLASS(r->h->nodeid) == NODE_VIEW)
-		return HANDLE_VIEW;
-	if (NODE_CLASS(r->h->nodeid) != NODE_SESSION)
-		return HANDLE_VFIO;
-	p = pending_find(r->door, (pid_t)r->h->pid);
-	return p && p->obj ? HANDLE_VFIO : HANDLE_OWN;
+	if (!o || o->session->nodeid != r->h->nodeid) {
+		fuse_reply(r, -ENXIO);
+		return;
+	}
+	out.fh = o->fh;
+	if (o->h->kind == HANDLE_OWN)
+		out.open_flags |= FOPEN_NOFLUSH;
+	handle_publish(o->h);
+	atomic_store(&o->reached, true);
+	/* If it is not accepted the opener undoes it. */
+	fuse_reply_data(r, &out, sizeof(out));
 }
 
 void file_open(struct fuse_req *r)
 {
+	bool view = NODE_CLASS(r->h->nodeid) == NODE_VIEW;
 	struct fuse_open_out out = { .open_flags = FOPEN_DIRECT_IO };
 	struct handle *h;
 	int err;
 
-	err = handles_new(r->door, kind_for(r), &h, &out.fh);
+	if (NODE_CLASS(r->h->nodeid) == NODE_SESSION) {
+		open_device(r);
+		return;
+	}
+	err = handles_new(r->door, view ? HANDLE_VIEW : HANDLE_VFIO, &h, &out.fh);
 	if (err) {
 		fuse_reply(r, err);
 		return;
@@ -110,13 +119,7 @@ void file_open(struct fuse_req *r)
 		fuse_reply(r, err);
 		return;
 	}
-	if (h->kind == HANDLE_VIEW)
-		out.open_flags |= FOPEN_NOFLUSH;
-	else if (h->session)
-		/* Others may have pages of the file mapped, and those are the truth. */
-		out.open_flags |= FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES;
-	else
-		out.open_flags |= FOPEN_PARALLEL_DIRECT_WRITES;
+	out.open_flags |= view ? FOPEN_NOFLUSH : FOPEN_PARALLEL_DIRECT_WRITES;
 	/* Not accepted: nobody will ever send its RELEASE. */
 	if (fuse_reply_data(r, &out, sizeof(out)))
 		handle_close(r->door, h);
@@ -126,9 +129,11 @@ void file_flush(struct fuse_req *r)
 {
 	const struct fuse_flush_in *in = r->arg;
 	struct handle *h = handle_get(r->door, in->fh);
+	bool own = own_is(&r->door->opener, r->h) || own_is(&r->door->looker, r->h);
 
 	if (h) {
-		if (h->kind == HANDLE_VFIO)
+		/* Ours was never the client's last descriptor. */
+		if (h->kind == HANDLE_VFIO && !own)
 			handle_flushed(h);
 		handle_put(r->door, h);
 	}
@@ -298,7 +303,7 @@ static void reply_handle(struct fuse_req *r, const struct fuse_ioctl_in *in)
 		uint64_t fh;
 	} out = { .fh = in->fh };
 
-	if (client_is_self((pid_t)r->h->pid))
+	if (own_is(&r->door->looker, r->h))
 		fuse_reply_data(r, &out, sizeof(out));
 	else
 		fuse_reply(r, -ENOTTY);
