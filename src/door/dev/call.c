@@ -213,26 +213,15 @@ static void offset_out(struct work *w)
 /* ------------------------------------------------------------------ the call */
 
 /* A close that is still on its way to us must not make a request fail that came after it. */
-static int call_patiently(struct work *w)
+static int call_settled(struct work *w)
 {
-	uint64_t start = 0;
-	uint64_t seen;
-	int r;
+	int r = vfio_call(w->c->obj, &w->vc);
 
-	for (;;) {
-		if (!memdevs_any() && !handles_expect_release())
-			return vfio_call(w->c->obj, &w->vc);
-		seen = handles_released();
-		r = vfio_call(w->c->obj, &w->vc);
-		if (r != -EBUSY)
-			return r;
-		if (memdevs_reap())
-			continue;
-		if (!start)
-			start = time_mono_ns();
-		if (!handles_wait_released(seen, start))
-			return r;
-	}
+	if (r != -EBUSY)
+		return r;
+	waits(w);
+	handles_settle(w->c->door, -1);
+	return vfio_call(w->c->obj, &w->vc);
 }
 
 static int call_shaped(struct work *w, const struct vfio_shape *shape)
@@ -256,7 +245,7 @@ static int call_shaped(struct work *w, const struct vfio_shape *shape)
 		waits(w); /* a reset, a group that leaves: they take their time */
 	if (w->c->region0)
 		offset_in(w);
-	r = call_patiently(w);
+	r = call_settled(w);
 	if (w->c->region0)
 		offset_out(w);
 	if (w->vc.reply_size && !(shape->arg == VFIO_ARG_ARGSZ && nothing_to_say(w))) {

@@ -78,7 +78,7 @@ static const struct fuse_op {
 	[FUSE_OPEN] = { file_open, sizeof(struct fuse_open_in) },
 	[FUSE_READ] = { file_read, sizeof(struct fuse_read_in) },
 	[FUSE_WRITE] = { file_write, sizeof(struct fuse_write_in) },
-	[FUSE_FLUSH] = { file_flush, sizeof(struct fuse_flush_in) },
+	[FUSE_FLUSH] = { op_ok, 0 }, /* of kernels that know no FOPEN_NOFLUSH */
 	[FUSE_RELEASE] = { file_release, sizeof(struct fuse_release_in) },
 	[FUSE_IOCTL] = { file_ioctl, sizeof(struct fuse_ioctl_in) },
 	[FUSE_DESTROY] = { op_ok, 0 },
@@ -103,7 +103,7 @@ bool fuse_is_quick(struct door_dev *d, const struct fuse_in_header *h, const voi
 		return device && size >= sizeof(struct fuse_write_in) &&
 		       ((const struct fuse_write_in *)arg)->write_flags & FUSE_WRITE_CACHE;
 	case FUSE_GETATTR:
-		return device || own_is(&d->opener, h);
+		return device || own_is(&d->opener, h) || own_is(&d->looker, h);
 	case FUSE_IOCTL:
 		return size >= sizeof(struct fuse_ioctl_in) &&
 		       ((const struct fuse_ioctl_in *)arg)->cmd == DOOR_IOC_HANDLE;

@@ -9,27 +9,29 @@
  *
  * FUSE tells of a last close after close(2) has returned (RELEASE is not waited for), so a client
  * that closes a group and opens it again could still meet itself: EBUSY, where the kernel's VFIO
- * would have opened. FLUSH, which close(2) does wait for, tells which files may be on their way
- * out; whoever gets EBUSY waits for their release for a moment and tries again. That is so across
- * all doors of the process, as a machine may have several: what the killed client of one held is
- * free for the next client of another.
+ * would have opened. Likewise a device that was closed and is opened again would not be reset. But
+ * the kernel queues RELEASE before close(2) returns, and we read what is queued in order. So who
+ * may have met what is on its way out has whatever was queued before read first (own_sync()), waits
+ * for the releases among it, and tries again: handles_settle(). It waits as well for devices that
+ * are being opened: the client may have been killed meanwhile. That is so across all doors of the
+ * process, as a machine may have several: what the killed client of one held is free for the next
+ * client of another.
  */
 #include <errno.h>
 #include <time.h>
 
 #include "door/dev/priv.h"
 
-#define GRACE_NS 500000000ull
-#define STALE_NS 5000000000ull
+/* A device whose close takes longer than that is busy. */
+#define GRACE_NS 5000000000ull
 
 /* Of all doors. */
 static struct {
-	pthread_mutex_t lock; /* guards @released */
+	pthread_mutex_t lock; /* guards the list; short, innermost */
 	pthread_cond_t cond;
-	uint64_t released;
-	_Atomic uint32_t flushed;    /* files that may be on their way out */
-	_Atomic uint64_t flushed_ns; /* when the last of them was flushed, CLOCK_MONOTONIC */
-	atomic_uint vfio;	     /* handles of VFIO files */
+	struct leaving *first, *last; /* by age */
+	uint64_t seen;		      /* age of the youngest of all times */
+	atomic_uint vfio;	      /* handles of VFIO files */
 } files = { .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 
 #define REFS(state) ((uint32_t)(state))
@@ -113,7 +115,7 @@ int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **out, 
 	h->text = NULL;
 	h->text_size = 0;
 	atomic_store(&h->closed, false);
-	atomic_store(&h->flushed, false);
+	h->leaving.group = -1;
 	state = atomic_load(&h->state);
 	*fh = GENERATION(state) << 32 | h->index;
 	*out = h;
@@ -142,11 +144,30 @@ struct handle *handle_get(struct door_dev *d, uint64_t fh)
 	return h;
 }
 
-static void tell_released(void)
+/* Of a file: RELEASE was read. */
+void leaving_begin(struct leaving *l)
 {
 	pthread_mutex_lock(&files.lock);
-	files.released++;
-	pthread_cond_broadcast(&files.cond);
+	if (!l->age) {
+		l->age = ++files.seen;
+		l->older = files.last;
+		l->younger = NULL;
+		*(files.last ? &files.last->younger : &files.first) = l;
+		files.last = l;
+	}
+	pthread_mutex_unlock(&files.lock);
+}
+
+/* It is gone. Nothing happens where it did not begin. */
+void leaving_end(struct leaving *l)
+{
+	pthread_mutex_lock(&files.lock);
+	if (l->age) {
+		*(l->older ? &l->older->younger : &files.first) = l->younger;
+		*(l->younger ? &l->younger->older : &files.last) = l->older;
+		l->age = 0;
+		pthread_cond_broadcast(&files.cond);
+	}
 	pthread_mutex_unlock(&files.lock);
 }
 
@@ -167,14 +188,12 @@ static void destroy(struct door_dev *d, struct handle *h)
 	free(h->text);
 	h->text = NULL;
 
-	if (atomic_exchange(&h->flushed, false))
-		atomic_fetch_sub(&files.flushed, 1);
+	leaving_end(&h->leaving);
 	pthread_mutex_lock(&d->lock);
 	atomic_store(&h->state, (GENERATION(atomic_load(&h->state)) + 1) << 32);
 	h->next_free = d->free;
 	d->free = h;
 	pthread_mutex_unlock(&d->lock);
-	tell_released();
 }
 
 void handle_put(struct door_dev *d, struct handle *h)
@@ -189,78 +208,43 @@ void handle_close(struct door_dev *d, struct handle *h)
 		handle_put(d, h);
 }
 
-static void expect_release(void)
+/* Called with files.lock held: does something of that age or older still leave? */
+static bool any_leaves(uint64_t age, int group)
 {
-	atomic_store(&files.flushed_ns, time_mono_ns());
-	atomic_fetch_add(&files.flushed, 1);
-}
+	struct leaving *l;
 
-/* A descriptor of @h was closed, maybe the last one. */
-void handle_flushed(struct handle *h)
-{
-	if (!atomic_exchange(&h->flushed, true))
-		expect_release();
-}
-
-/* @h is in use: that close was not the last one. */
-void handle_used(struct handle *h)
-{
-	if (atomic_load_explicit(&h->flushed, memory_order_relaxed) &&
-	    atomic_exchange(&h->flushed, false))
-		atomic_fetch_sub(&files.flushed, 1);
-}
-
-/* Something else that makes others busy is on its way out; @done: and has arrived. */
-void files_closing(bool done)
-{
-	if (!done) {
-		expect_release();
-		return;
-	}
-	atomic_fetch_sub(&files.flushed, 1);
-	tell_released();
-}
-
-bool handles_expect_release(void)
-{
-	return atomic_load_explicit(&files.flushed, memory_order_relaxed);
-}
-
-uint64_t handles_released(void)
-{
-	uint64_t n;
-
-	pthread_mutex_lock(&files.lock);
-	n = files.released;
-	pthread_mutex_unlock(&files.lock);
-	return n;
+	for (l = files.first; l && l->age <= age; l = l->younger)
+		if (group < 0 || l->group == group)
+			return true;
+	return false;
 }
 
 /**
- * handles_wait_released() - something was busy; wait for a file that is being closed.
- * @seen: handles_released() from before the attempt
- * @start_ns: of the first attempt, CLOCK_MONOTONIC
- *
- * A file of which one copy was closed long ago, while others stay, is not waited for.
- * Returns true if it is worth trying again.
+ * handles_settle() - when this returns, what clients closed before the call is closed for us too.
+ * @group: the devices of that group, closed by clients of @d; or -1, everything, of all doors
+ * A device that takes longer to close than is decent is not waited for.
  */
-bool handles_wait_released(uint64_t seen, uint64_t start_ns)
+void handles_settle(struct door_dev *d, int group)
 {
-	bool stale = start_ns > atomic_load(&files.flushed_ns) + STALE_NS;
-	uint64_t until = start_ns + GRACE_NS;
+	uint64_t until = time_mono_ns() + GRACE_NS;
 	struct timespec ts = {
 		.tv_sec = (time_t)(until / 1000000000u),
 		.tv_nsec = (long)(until % 1000000000u),
 	};
-	bool again;
+	uint64_t age;
 	int r = 0;
 
+	if (group < 0)
+		own_sync_all();
+	else
+		own_sync(d);
 	pthread_mutex_lock(&files.lock);
-	while (!stale && files.released == seen && atomic_load(&files.flushed) && !r)
+	age = files.seen;
+	while (any_leaves(age, group) && !r)
 		r = pthread_cond_clockwait(&files.cond, &files.lock, CLOCK_MONOTONIC, &ts);
-	again = files.released != seen;
 	pthread_mutex_unlock(&files.lock);
-	return again;
+	if (group < 0)
+		memdevs_settle();
 }
 
 /* The door ends: what clients left open is closed as if they had. */
@@ -268,7 +252,6 @@ void handles_close_all(struct door_dev *d)
 {
 	uint32_t i;
 
-	files_closing(false);
 	for (i = 0; i < d->n_blocks * HANDLES_PER_BLOCK; i++) {
 		struct handle *h = slot(d, i);
 		uint64_t state = atomic_load(&h->state);
@@ -277,11 +260,12 @@ void handles_close_all(struct door_dev *d)
 		h = REFS(state) ? handle_get(d, GENERATION(state) << 32 | i) : NULL;
 		if (!h)
 			continue;
+		if (h->kind == HANDLE_VFIO)
+			leaving_begin(&h->leaving);
 		if (h->kind != HANDLE_OWN)
 			handle_close(d, h);
 		handle_put(d, h);
 	}
-	files_closing(true);
 }
 
 /* No FUSE thread runs any more: what is left are our own mappings' files. */

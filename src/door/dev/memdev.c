@@ -264,14 +264,10 @@ static void memdev_end(struct memdev *m)
  */
 void memdevs_closing(bool done)
 {
-	if (!done)
-		files_closing(false);
 	pthread_mutex_lock(&mem.lock);
 	mem.n_closing += done ? -1u : 1u;
 	pthread_cond_broadcast(&mem.cond);
 	pthread_mutex_unlock(&mem.lock);
-	if (done)
-		files_closing(true);
 }
 
 /* A session of @func had no reference left; but it may have been opened again, and ended by

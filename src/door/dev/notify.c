@@ -97,8 +97,11 @@ static int get_device(struct door_dev *d, struct handle *group, const struct sec
 		return r;
 	call.data = name;
 	call.size = strlen(name) + 1;
+	/* A device that was closed before is another one when it is opened again. */
 	if (d->devices == DEVICES_MEMFD)
 		memdevs_settle();
+	else
+		handles_settle(d, group->group);
 	r = vfio_call(group->obj, &call);
 	if (r < 0)
 		return r;
@@ -135,21 +138,18 @@ static void give(struct door_dev *d, const struct seccomp_notif *n, int fd)
 	memdevs_closing(true);
 }
 
-static void serve_get_device(struct door_dev *d, const struct seccomp_notif *n)
+static void give_device(struct door_dev *d, const struct seccomp_notif *n)
 {
 	struct vfio_obj *device;
 	struct handle *h;
 	int r, fd;
 
-	notify_step_aside(d); /* a reset, and a request to ourselves to recognise the file */
 	h = find_group(d, n, &r);
 	if (!h) {
 		/* Also where the request should be gone: an answer to nobody does no harm. */
 		answer(d, n, r, r ? 0 : SECCOMP_USER_NOTIF_FLAG_CONTINUE);
 		return;
 	}
-	/* Not handle_used(): the client may have been killed meanwhile, and its files may be on
-	 * their way out. */
 	r = get_device(d, h, n, &device);
 	handle_put(d, h);
 	if (!r && d->devices == DEVICES_MEMFD) {
@@ -161,6 +161,18 @@ static void serve_get_device(struct door_dev *d, const struct seccomp_notif *n)
 	}
 	if (r)
 		answer(d, n, r, 0);
+}
+
+static void serve_get_device(struct door_dev *d, const struct seccomp_notif *n)
+{
+	/* The client may be killed meanwhile. Who opens the group next is not to meet a device that
+	 * nobody will have. */
+	struct leaving l = { .group = -1 };
+
+	notify_step_aside(d); /* a reset, and a request to ourselves to recognise the file */
+	leaving_begin(&l);
+	give_device(d, n);
+	leaving_end(&l);
 }
 
 static void serve(struct notify_worker *w, const struct seccomp_notif *n)

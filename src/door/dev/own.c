@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "door/dev/priv.h"
@@ -113,6 +114,28 @@ int own_call(struct own_thread *t, int (*fn)(struct door_dev *d, void *data), vo
 	return job.result;
 }
 
+/* ------------------------------------------------------------------ order */
+
+/* Doors that have these threads. Who has the lock may wait for them, that is for a reader. */
+static struct {
+	pthread_mutex_t lock;
+	struct door_dev *first;
+} doors = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static int nothing(struct door_dev *d, void *data)
+{
+	return 0;
+}
+
+static int ask_root(struct door_dev *d, void *data)
+{
+	struct statx st;
+
+	return statx(d->root_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &st)
+		       ? -errno
+		       : 0;
+}
+
 static int open_dev(struct door_dev *d, void *data)
 {
 	AUTO_CLOSE int dir = openat(d->root_fd, ".dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -124,6 +147,55 @@ static int open_dev(struct door_dev *d, void *data)
 int own_try(struct door_dev *d)
 {
 	return own_call(&d->opener, open_dev, NULL);
+}
+
+/* Makes a request of our own file system. Returns 0, or -errno: its connection is over. */
+int own_ask_root(struct door_dev *d)
+{
+	return d->looker.started ? own_call(&d->looker, ask_root, NULL) : ask_root(d, NULL);
+}
+
+/**
+ * own_sync() - when this returns, whatever clients of @d caused before has been read.
+ * A release among it too, of a file that one of our two threads had in its hands meanwhile: they
+ * have let go of it before, and requests are read in the order in which they came.
+ */
+void own_sync(struct door_dev *d)
+{
+	own_call(&d->opener, nothing, NULL);
+	own_call(&d->looker, ask_root, NULL);
+}
+
+/* The same of all doors. */
+void own_sync_all(void)
+{
+	struct door_dev *d;
+
+	pthread_mutex_lock(&doors.lock);
+	for (d = doors.first; d; d = d->own_next)
+		own_sync(d);
+	pthread_mutex_unlock(&doors.lock);
+}
+
+static void doors_add(struct door_dev *d)
+{
+	pthread_mutex_lock(&doors.lock);
+	d->own_next = doors.first;
+	doors.first = d;
+	pthread_mutex_unlock(&doors.lock);
+}
+
+/* It may not be there. */
+static void doors_remove(struct door_dev *d)
+{
+	struct door_dev **at;
+
+	pthread_mutex_lock(&doors.lock);
+	for (at = &doors.first; *at && *at != d; at = &(*at)->own_next)
+		;
+	if (*at)
+		*at = d->own_next;
+	pthread_mutex_unlock(&doors.lock);
 }
 
 /* ------------------------------------------------------------------ start and end */
@@ -189,12 +261,15 @@ int own_start(struct door_dev *d)
 		r = own_thread_start(d, &d->looker);
 	/* The number stays the looker's; here it can be anybody's. */
 	close(d->look_sock[1]);
+	if (!r)
+		doors_add(d);
 	return r;
 }
 
 /* After the end of the connection: nothing waits any more, and no session is left. */
 void own_stop(struct door_dev *d)
 {
+	doors_remove(d);
 	own_thread_stop(&d->opener);
 	own_thread_stop(&d->looker);
 	if (d->look_sock[0] >= 0)

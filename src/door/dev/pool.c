@@ -222,6 +222,11 @@ static bool serve(struct fuse_worker *w, size_t size)
 	struct door_dev *d = w->door;
 	const struct fuse_in_header *h = (const struct fuse_in_header *)w->in;
 
+	if (h->opcode == FUSE_RELEASE && size >= sizeof(*h) + sizeof(struct fuse_release_in)) {
+		struct fuse_req r = { .door = d, .worker = w, .h = h, .arg = h + 1 };
+
+		file_release_read(&r);
+	}
 	if (fuse_is_quick(d, h, h + 1, size - sizeof(*h))) {
 		fuse_run(w, w->in, size);
 		return true;
@@ -455,7 +460,6 @@ int fuse_pool_start(struct door_dev *d)
 void fuse_pool_stop(struct door_dev *d)
 {
 	struct timespec moment = { .tv_nsec = 1000000 };
-	struct statx st;
 	unsigned i;
 	bool done;
 
@@ -468,8 +472,7 @@ void fuse_pool_stop(struct door_dev *d)
 	for (i = 0; i < POOL_MAX; i++)
 		sem_post(&d->spare);
 	while (!done) {
-		if (statx(d->root_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS,
-			  &st))
+		if (own_ask_root(d))
 			nanosleep(&moment, NULL); /* the connection is gone; they notice */
 		pthread_mutex_lock(&d->pool_lock);
 		done = !d->n_threads;

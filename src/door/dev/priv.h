@@ -53,6 +53,16 @@ enum {
 
 enum handle_kind { HANDLE_VFIO, HANDLE_OWN, HANDLE_VIEW };
 
+/* What makes others busy and is on its way out, of all doors; see handle.c. */
+struct leaving {
+	uint64_t age; /* 0: it is not */
+	struct leaving *older, *younger;
+	int group; /* of a device's file; -1 */
+};
+
+void leaving_begin(struct leaving *l);
+void leaving_end(struct leaving *l);
+
 /*
  * An open file. Slots are never freed while the door exists, and a client's number is checked
  * against the generation: a bad one is -EBADF, never a bad pointer.
@@ -60,9 +70,10 @@ enum handle_kind { HANDLE_VFIO, HANDLE_OWN, HANDLE_VIEW };
 struct handle {
 	_Atomic uint64_t state; /* generation << 32 | references */
 	uint32_t index;
-	atomic_bool closed;  /* RELEASE was seen */
-	atomic_bool flushed; /* some descriptor of it was closed, and it was not used since */
+	atomic_bool closed; /* no descriptor of it is left */
 	enum handle_kind kind;
+	int group; /* of a group's file: its number */
+	struct leaving leaving;
 	struct vfio_obj *obj;	 /* HANDLE_VFIO */
 	struct session *session; /* HANDLE_OWN, and devices */
 	struct view_node *node;	 /* HANDLE_VIEW; a reference */
@@ -80,17 +91,12 @@ void handle_publish(struct handle *h);
 struct handle *handle_get(struct door_dev *d, uint64_t fh); /* NULL: no such open file */
 void handle_put(struct door_dev *d, struct handle *h);
 void handle_close(struct door_dev *d, struct handle *h); /* its last descriptor is gone; once */
-void handle_flushed(struct handle *h);
-void handle_used(struct handle *h);
 void handles_close_all(struct door_dev *d);
 void handles_free(struct door_dev *d);
 /* Releases are told to us late; see handle.c. */
-bool handles_expect_release(void);
+void handles_settle(struct door_dev *d, int group);
 void files_opened(void);
 void files_closed(void);
-void files_closing(bool done);
-uint64_t handles_released(void);
-bool handles_wait_released(uint64_t seen, uint64_t start_ns);
 
 /* ------------------------------------------------------------------ device sessions */
 
@@ -268,8 +274,8 @@ void fs_fini(struct door_dev *d);
 void file_open(struct fuse_req *r);
 void file_read(struct fuse_req *r);
 void file_write(struct fuse_req *r);
-void file_flush(struct fuse_req *r);
 void file_release(struct fuse_req *r);
+void file_release_read(struct fuse_req *r);
 void file_ioctl(struct fuse_req *r);
 
 /* ------------------------------------------------------------------ requests */
@@ -451,6 +457,9 @@ int table_own(const int *keep, unsigned n);
 void own_init(struct door_dev *d);
 int own_start(struct door_dev *d);
 int own_call(struct own_thread *t, int (*fn)(struct door_dev *d, void *data), void *data);
+void own_sync(struct door_dev *d);
+void own_sync_all(void);
+int own_ask_root(struct door_dev *d);
 int own_try(struct door_dev *d);
 void own_stop(struct door_dev *d);
 void own_fini(struct door_dev *d);
@@ -513,6 +522,7 @@ struct door_dev {
 	struct door_func *funcs;
 	uint32_t next_session;
 	struct own_thread opener, looker;
+	struct door_dev *own_next;	   /* of all doors that have them */
 	_Atomic(struct opening *) opening; /* what the opener is at */
 	pthread_mutex_t look_lock;	   /* one at a time uses @look_sock */
 	int look_sock[2];		   /* [1] is in the looker's table alone */

@@ -33,6 +33,8 @@ static int opening_init(struct opening *o, struct session *s, struct vfio_obj *o
 	atomic_fetch_add(&s->refs, 1);
 	o->h->session = s;
 	o->h->obj = obj;
+	if (obj)
+		o->h->leaving.group = (int)pcif_group(s->func->f);
 	atomic_init(&o->reached, false);
 	return 0;
 }
@@ -316,10 +318,8 @@ static int give(struct door_dev *d, void *data)
 		return fd;
 	g->opened = true;
 	add.srcfd = (uint32_t)fd;
-	if (ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0) {
+	if (ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0)
 		r = -errno; /* -EMFILE is the client's own; -ENOENT: it is gone */
-		handle_flushed(g->o.h);
-	}
 	close(fd);
 	return r;
 }
@@ -348,6 +348,7 @@ static int session_join(struct door_func *func, struct vfio_obj *obj, struct ope
 int session_give(struct door_dev *d, struct vfio_obj *obj, uint64_t notification)
 {
 	struct door_func *func = door_func_get(d, vfio_device_function(obj));
+	int group = (int)pcif_group(vfio_device_function(obj));
 	struct giving g = { .notification = notification };
 	int r = -ENOMEM;
 
@@ -362,7 +363,10 @@ int session_give(struct door_dev *d, struct vfio_obj *obj, uint64_t notification
 		return r;
 	}
 	r = own_call(&d->opener, give, &g);
-	if (r && !g.opened)
+	/* Who finds us gone is to find the device closed. */
+	if (r && g.opened)
+		handles_settle(d, group);
+	else if (r)
 		opening_undo(d, &g.o);
 	return r;
 }

@@ -17,23 +17,27 @@
 
 /* ------------------------------------------------------------------ open and close */
 
-static int open_group(struct door_dev *d, uint64_t nodeid, struct vfio_obj **obj)
+/* close(2) asks us nothing, nor writes pages back (whose pages are others' as well). */
+#define OPEN_FLAGS (FOPEN_DIRECT_IO | FOPEN_NOFLUSH)
+
+static int open_group(struct door_dev *d, uint64_t nodeid, struct handle *h)
 {
-	uint64_t start = time_mono_ns();
 	unsigned group;
-	uint64_t seen;
 	int r = fs_group_open(d, nodeid, &group);
 
 	if (r)
 		return r;
 	fuse_step_aside(d);
-	do {
-		seen = handles_released();
-		r = vfio_open_group(d->vfio, group, obj);
-	} while (r == -EBUSY && (memdevs_reap() || handles_wait_released(seen, start)));
-	if (!r)
-		vfio_group_set_client(*obj, d->client);
-	return r;
+	r = vfio_open_group(d->vfio, group, &h->obj);
+	if (r == -EBUSY) {
+		handles_settle(d, -1);
+		r = vfio_open_group(d->vfio, group, &h->obj);
+	}
+	if (r)
+		return r;
+	h->group = (int)group;
+	vfio_group_set_client(h->obj, d->client);
+	return 0;
 }
 
 /* The modes bind root as well. Source: kernfs_fop_open(). */
@@ -62,7 +66,7 @@ static int open_behind(struct fuse_req *r, struct handle *h)
 			return -ENOENT;
 		return vfio_open_container(d->vfio, &h->obj);
 	case NODE_GROUP:
-		return open_group(d, r->h->nodeid, &h->obj);
+		return open_group(d, r->h->nodeid, h);
 	case NODE_VIEW:
 		return open_view(r, h);
 	}
@@ -79,7 +83,7 @@ static void open_device(struct fuse_req *r)
 	struct door_dev *d = r->door;
 	/* Others may have pages of the file mapped, and those are the truth. */
 	struct fuse_open_out out = {
-		.open_flags = FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES,
+		.open_flags = OPEN_FLAGS | FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES,
 	};
 	struct opening *o = own_is(&d->opener, r->h) ? atomic_load(&d->opening) : NULL;
 
@@ -88,8 +92,6 @@ static void open_device(struct fuse_req *r)
 		return;
 	}
 	out.fh = o->fh;
-	if (o->h->kind == HANDLE_OWN)
-		out.open_flags |= FOPEN_NOFLUSH;
 	handle_publish(o->h);
 	atomic_store(&o->reached, true);
 	/* If it is not accepted the opener undoes it. */
@@ -99,7 +101,7 @@ static void open_device(struct fuse_req *r)
 void file_open(struct fuse_req *r)
 {
 	bool view = NODE_CLASS(r->h->nodeid) == NODE_VIEW;
-	struct fuse_open_out out = { .open_flags = FOPEN_DIRECT_IO };
+	struct fuse_open_out out = { .open_flags = OPEN_FLAGS };
 	struct handle *h;
 	int err;
 
@@ -119,40 +121,43 @@ void file_open(struct fuse_req *r)
 		fuse_reply(r, err);
 		return;
 	}
-	out.open_flags |= view ? FOPEN_NOFLUSH : FOPEN_PARALLEL_DIRECT_WRITES;
+	if (!view)
+		out.open_flags |= FOPEN_PARALLEL_DIRECT_WRITES;
 	/* Not accepted: nobody will ever send its RELEASE. */
 	if (fuse_reply_data(r, &out, sizeof(out)))
 		handle_close(r->door, h);
 }
 
-void file_flush(struct fuse_req *r)
-{
-	const struct fuse_flush_in *in = r->arg;
-	struct handle *h = handle_get(r->door, in->fh);
-	bool own = own_is(&r->door->opener, r->h) || own_is(&r->door->looker, r->h);
-
-	if (h) {
-		/* Ours was never the client's last descriptor. */
-		if (h->kind == HANDLE_VFIO && !own)
-			handle_flushed(h);
-		handle_put(r->door, h);
-	}
-	fuse_reply(r, 0);
-}
-
-void file_release(struct fuse_req *r)
+/*
+ * RELEASE has just been read, on the reader's thread. The kernel waits for no answer, but keeps
+ * account of it, and holds other things up while too many are missing.
+ */
+void file_release_read(struct fuse_req *r)
 {
 	const struct fuse_release_in *in = r->arg;
 	struct handle *h = handle_get(r->door, in->fh);
 
 	if (h) {
-		/* The end of a device's session waits for our own pages to be written back. */
 		if (h->kind == HANDLE_VFIO)
-			fuse_step_aside(r->door);
-		handle_close(r->door, h);
+			leaving_begin(&h->leaving);
 		handle_put(r->door, h);
 	}
 	fuse_reply(r, 0);
+}
+
+/* It has been answered. */
+void file_release(struct fuse_req *r)
+{
+	const struct fuse_release_in *in = r->arg;
+	struct handle *h = handle_get(r->door, in->fh);
+
+	if (!h)
+		return;
+	/* The end of a device's session waits for our own pages to be written back. */
+	if (h->kind == HANDLE_VFIO)
+		fuse_step_aside(r->door);
+	handle_close(r->door, h);
+	handle_put(r->door, h);
 }
 
 /* ------------------------------------------------------------------ pages */
@@ -242,7 +247,6 @@ void file_read(struct fuse_req *r)
 		fuse_reply(r, -EBADF);
 		return;
 	}
-	handle_used(h);
 	if (h->session && !(in->read_flags & FUSE_READ_LOCKOWNER)) {
 		page_fill(r, h, in);
 	} else if (h->kind == HANDLE_VIEW) {
@@ -279,7 +283,6 @@ void file_write(struct fuse_req *r)
 	} else if (h->kind == HANDLE_VIEW) {
 		fs_view_write(r, h, in);
 	} else {
-		handle_used(h);
 		if (is_device(h)) {
 			expect_fault(r, h, in->offset);
 			n = vfio_device_write(h->obj, in + 1, in->size, in->offset);
@@ -342,7 +345,6 @@ void file_ioctl(struct fuse_req *r)
 	h = handle_get(r->door, in->fh);
 	/* 32-bit programs as well: blocks are laid out alike (Linux compat_ptr_ioctl()). */
 	if (h && h->kind == HANDLE_VFIO) {
-		handle_used(h);
 		c.obj = h->obj;
 		ret = needs_filter(h->obj, in->cmd) ? -EPERM : call_run(&c);
 	}
