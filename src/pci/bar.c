@@ -298,6 +298,13 @@ void pcif_bar_clear(struct pcif *f, unsigned bar)
 
 /* ------------------------------------------------------------------ trapped access */
 
+static bool decodes(struct pcif *f, unsigned bar)
+{
+	bool io = f->desc.bars[bar].type == PCIF_BAR_IO;
+
+	return atomic_load(&f->gate) & (io ? GATE_IO : GATE_MEM);
+}
+
 struct ram_copy {
 	uint8_t *ram, *buf;
 	size_t size;
@@ -333,6 +340,24 @@ static void ram_copy(void *data)
 	}
 }
 
+/*
+ * Inside one page. Under the register lock, so that the image stays while we are at it, and so that
+ * nothing is written once a reset has taken decoding away.
+ */
+static int access_ram(struct pcif *f, unsigned bar, uint64_t offset, uint8_t *buf, size_t size,
+		      bool write)
+{
+	struct ram_copy c = { .buf = buf, .size = size, .write = write };
+	int rc = -EIO;
+
+	pcif_lock(f);
+	c.ram = (uint8_t *)pcif_bar_image(f, bar) + offset;
+	if (decodes(f, bar))
+		rc = guard_call(ram_copy, &c);
+	pcif_unlock(f);
+	return rc;
+}
+
 static uint64_t size_mask(unsigned size)
 {
 	return size == 8 ? UINT64_MAX : BIT64(8 * size) - 1;
@@ -359,13 +384,6 @@ static void msix_write(struct pcif *f, uint64_t offset, unsigned size, uint64_t 
 	}
 	irq_msix_write(f, offset & ~3ull, (uint32_t)value << shift,
 		       (uint32_t)size_mask(size) << shift);
-}
-
-static bool decodes(struct pcif *f, unsigned bar)
-{
-	bool io = f->desc.bars[bar].type == PCIF_BAR_IO;
-
-	return atomic_load(&f->gate) & (io ? GATE_IO : GATE_MEM);
 }
 
 /* Nobody claims the address on the bus, which the reader sees as ones. */
@@ -459,11 +477,8 @@ static int bar_access(struct pcif *f, unsigned bar, uint64_t offset, uint8_t *bu
 			if (!write)
 				memset(buf, 0xff, n);
 		} else if (pcif_bar_policy(f, bar, offset) == PCIF_PAGE_RAM) {
-			struct ram_copy c = { (uint8_t *)pcif_bar_image(f, bar) + offset, buf, 0,
-					      write };
-
-			c.size = n = MIN(size, UVF_PAGE_SIZE - offset % UVF_PAGE_SIZE);
-			if (guard_call(ram_copy, &c))
+			n = MIN(size, UVF_PAGE_SIZE - offset % UVF_PAGE_SIZE);
+			if (access_ram(f, bar, offset, buf, n, write))
 				return -EIO;
 		} else if (access_piece(f, bar, offset, (unsigned)n, buf, write)) {
 			return -EIO;

@@ -2,6 +2,7 @@
 /* Configuration space, BAR access, resets and power states of a function, as the hardware has them.
  */
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include "pci_test.h"
@@ -235,6 +236,53 @@ static void bar_images(void **state)
 	assert_int_equal(pcif_image_store32((uint8_t *)pcif_bar_image(f, 0) + 0x1000, 5), 0);
 	assert_int_equal(pcif_image_load32((uint8_t *)pcif_bar_image(f, 0) + 0x1000, &v), 0);
 	assert_int_equal(v, 5);
+	pcim_free(m);
+}
+
+struct ram_user {
+	struct pcif *f;
+	_Atomic bool stop;
+	_Atomic unsigned rounds, failed;
+};
+
+static void *use_ram(void *data)
+{
+	struct ram_user *u = data;
+	uint8_t page[UVF_PAGE_SIZE] = { 1 };
+
+	while (!u->stop) {
+		u->failed += pcif_bar_write(u->f, 0, 0x2000, page, sizeof(page), false) != 0;
+		u->failed += pcif_bar_read(u->f, 0, 0x2001, page, 64, false) != 0;
+		u->rounds++;
+	}
+	return NULL;
+}
+
+/* Whoever has taken an image away may unmap it, though an eventfd's writes go on meanwhile. */
+static void image_taken_away(void **state)
+{
+	struct pcim *m;
+	struct ram_user user = { .f = tm_machine(&m) };
+	uint64_t off;
+	int fd = pcif_bar_memfd(user.f, 0, &off);
+	pthread_t thread;
+
+	pcif_config_write(user.f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(pthread_create(&thread, NULL, use_ram, &user), 0);
+	for (unsigned i = 0; i < 500; i++) {
+		unsigned before;
+		void *p = mmap(NULL, 0x4000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)off);
+
+		assert_ptr_not_equal(p, MAP_FAILED);
+		pcif_bar_set_image(user.f, 0, p);
+		for (before = user.rounds; user.rounds == before;)
+			sched_yield();
+		pcif_bar_set_image(user.f, 0, NULL);
+		munmap(p, 0x4000);
+	}
+	user.stop = true;
+	pthread_join(thread, NULL);
+	assert_int_equal(user.failed, 0);
 	pcim_free(m);
 }
 
@@ -630,12 +678,24 @@ static void bdf_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		tm_test(header_and_lists), tm_test(bad_accesses), tm_test(command_masks),
-		tm_test(bar_sizing),	   tm_test(conventional), tm_test(extended_without_aer),
-		tm_test(bar_pieces),	   tm_test(bar_images),	  tm_test(moved_image),
-		tm_test(image_sigbus),	   tm_test(msix_hidden),  tm_test(flr),
-		tm_test(power_states),	   tm_test(bus_master),	  tm_test(shared_hook),
-		tm_test(bad_descriptions), tm_test(bdf_text),
+		tm_test(header_and_lists),
+		tm_test(bad_accesses),
+		tm_test(command_masks),
+		tm_test(bar_sizing),
+		tm_test(conventional),
+		tm_test(extended_without_aer),
+		tm_test(bar_pieces),
+		tm_test(bar_images),
+		tm_test(moved_image),
+		tm_test(image_taken_away),
+		tm_test(image_sigbus),
+		tm_test(msix_hidden),
+		tm_test(flr),
+		tm_test(power_states),
+		tm_test(bus_master),
+		tm_test(shared_hook),
+		tm_test(bad_descriptions),
+		tm_test(bdf_text),
 	};
 
 	guard_remember();
