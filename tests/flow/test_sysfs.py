@@ -306,9 +306,43 @@ class Inside:
         client.wait()
         self.equal(write(DRIVERS + "vfio-pci/bind", NET), 0, "bind it again")
 
+    @staticmethod
+    def server():
+        """Its resident memory in KiB, and its descriptors where we may count them."""
+        pid = os.getppid()
+        rss = int(re.search(r"VmRSS:\s+(\d+)", read(f"/proc/{pid}/status")).group(1))
+        try:
+            return rss, len(os.listdir(f"/proc/{pid}/fd"))
+        except OSError:
+            return rss, 0
+
+    def cycles(self):
+        """A function that goes and comes back, is bound and used, again and again."""
+        client = self.client()
+        bad = 0
+        for i in range(120):
+            if i == 20:
+                before = self.server()
+            bad += write(f"{DEVICES}{NET}/remove", "1") + write("/sys/bus/pci/rescan", "1")
+            bad += write(f"{DEVICES}{NET}/driver_override", "vfio-pci")
+            bad += write(DRIVERS + "igb/unbind", NET) + write(DRIVERS + "vfio-pci/bind", NET)
+            bad += self.tell(client, "open") != "ok"
+            bad += self.tell(client, "dma 1 0x100000 64") != "1"
+            bad += self.tell(client, "close") != "ok"
+        client.stdin.close()
+        client.wait()
+        self.equal(bad, 0, "a function goes and comes back a hundred times")
+        end = time.monotonic() + PATIENCE
+        while self.server()[1] > before[1] and time.monotonic() < end:
+            time.sleep(0.1)
+        rss, fds = self.server()
+        self.say(fds <= before[1] and rss < before[0] + 1024, "and leaves nothing behind",
+                 f"{before}, now {rss, fds}")
+
     def all(self):
         for step in (self.shell, self.errnos, self.life, self.group_files, self.devbind_all,
-                     self.driverctl_all, self.lspci, self.libudev, self.sriov, self.in_use):
+                     self.driverctl_all, self.lspci, self.libudev, self.sriov, self.in_use,
+                     self.cycles):
             step()
         return 1 if self.bad else 0
 

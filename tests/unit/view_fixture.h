@@ -110,7 +110,7 @@ struct fixture {
 	struct view *view;
 };
 
-static void add(struct pcim *pci, const char *at, const struct pcif_model *model)
+static inline void add(struct pcim *pci, const char *at, const struct pcif_model *model)
 {
 	struct pcif_reply_error err;
 	struct pcif_params *params;
@@ -130,7 +130,7 @@ static void add(struct pcim *pci, const char *at, const struct pcif_model *model
 #define PF_BDF "0000:70:00.0"
 #define PF PF_PORT "/" PF_BDF
 
-static int setup(void **state)
+static inline int setup(void **state)
 {
 	static struct fixture x;
 
@@ -149,7 +149,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+static inline int teardown(void **state)
 {
 	struct fixture *x = *state;
 
