@@ -492,6 +492,9 @@ static void small_state(void **state)
 	assert_int_equal(write_to(v, DEV "/power", "control", "off"), -EINVAL);
 	assert_int_equal(write_to(v, "devices/pci0000:64/power", "control", "auto"), 0);
 	assert_text(v, "devices/pci0000:64/power", "control", "auto\n");
+	assert_int_equal(write_to(v, PORT "/pci_bus/0000:65/power", "control", "auto"), 0);
+	assert_text(v, PORT "/pci_bus/0000:65/power", "control", "auto\n");
+	assert_text(v, PORT "/power", "control", "on\n");
 	assert_text(v, DEV, "d3cold_allowed", "1\n");
 	assert_int_equal(write_to(v, DEV, "d3cold_allowed", "0\n"), 0);
 	assert_text(v, DEV, "d3cold_allowed", "0\n");

@@ -152,7 +152,7 @@ void view_state_files(struct view_fn *fn);
 void view_sriov_files(struct view_fn *fn);
 /* The files that follow from the driver it is bound to now. */
 void view_driver_files(struct view_fn *fn);
-/* A directory power/ as an unmanaged device has it. */
+/* A directory power/ of what is no function. */
 void view_power(struct view *v, struct view_node *parent);
 
 /* ------------------------------------------------------------------ parts of the tree */

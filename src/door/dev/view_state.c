@@ -78,39 +78,65 @@ static int write_msi_bus(struct view_node *node, const char *buf, size_t size)
 
 /* ------------------------------------------------------------------ power */
 
-/* Whose power/ is not a function's keeps the word in the node; nothing here ever sleeps. */
+static int control_word(const char *buf, size_t size, bool *sleeps)
+{
+	*sleeps = view_same(buf, size, "auto");
+	return *sleeps || view_same(buf, size, "on") ? 0 : -EINVAL;
+}
+
+static int say_control(char **buf, size_t *size, bool sleeps)
+{
+	return view_say(buf, size, "%s\n", sleeps ? "auto" : "on");
+}
+
+static int read_fn_control(struct view_node *node, char **buf, size_t *size)
+{
+	uint32_t sleeps = 0;
+	int r = bus_note_get(bus_of(node), pcif_of(node), BUS_NOTE_POWER_AUTO, &sleeps);
+
+	return r ? r : say_control(buf, size, sleeps);
+}
+
+static int write_fn_control(struct view_node *node, const char *buf, size_t size)
+{
+	bool sleeps;
+	int r = control_word(buf, size, &sleeps);
+
+	return r ? r : bus_note_set(bus_of(node), pcif_of(node), BUS_NOTE_POWER_AUTO, sleeps);
+}
+
+/* Of buses and host bridges, which nobody shares: the word is kept in the node. */
 static int read_control(struct view_node *node, char **buf, size_t *size)
 {
-	uint32_t sleeps = !!__atomic_load_n(&node->data, __ATOMIC_RELAXED);
-	int r = node->fn ? bus_note_get(bus_of(node), node->fn->f, BUS_NOTE_POWER_AUTO, &sleeps)
-			 : 0;
-
-	return r ? r : view_say(buf, size, "%s\n", sleeps ? "auto" : "on");
+	return say_control(buf, size, __atomic_load_n(&node->data, __ATOMIC_RELAXED));
 }
 
 static int write_control(struct view_node *node, const char *buf, size_t size)
 {
-	bool sleeps = view_same(buf, size, "auto");
+	bool sleeps;
+	int r = control_word(buf, size, &sleeps);
 
-	if (!sleeps && !view_same(buf, size, "on"))
-		return -EINVAL;
-	if (node->fn)
-		return bus_note_set(bus_of(node), node->fn->f, BUS_NOTE_POWER_AUTO, sleeps);
-	__atomic_store_n(&node->data, (void *)(uintptr_t)sleeps, __ATOMIC_RELAXED);
-	return 0;
+	if (!r)
+		__atomic_store_n(&node->data, (void *)(uintptr_t)sleeps, __ATOMIC_RELAXED);
+	return r;
+}
+
+/* Nothing here ever sleeps, whatever may. */
+static void power_files(struct view *v, struct view_node *parent, const struct view_attr *control)
+{
+	struct view_node *dir = view_dir(v, parent, "power");
+
+	view_attrs(v, dir, control, 1, NULL);
+	view_text(v, dir, "runtime_status", 0444, "active\n");
+	view_text(v, dir, "runtime_active_time", 0444, "0\n");
+	view_text(v, dir, "runtime_suspended_time", 0444, "0\n");
 }
 
 void view_power(struct view *v, struct view_node *parent)
 {
-	static const struct view_attr attrs[] = {
-		{ "control", 0644, read_control, write_control },
-	};
-	struct view_node *dir = view_dir(v, parent, "power");
+	static const struct view_attr control = { "control", 0644, read_control, write_control };
 
-	view_attrs(v, dir, attrs, ARRAY_SIZE(attrs), NULL);
-	view_text(v, dir, "runtime_status", 0444, "active\n");
-	view_text(v, dir, "runtime_active_time", 0444, "0\n");
-	view_text(v, dir, "runtime_suspended_time", 0444, "0\n");
+	power_files(v, parent, &control);
 }
 
 static int read_power_state(struct view_node *node, char **buf, size_t *size)
@@ -367,10 +393,12 @@ static const struct view_attr reset_attrs[] = {
 
 void view_state_files(struct view_fn *fn)
 {
+	static const struct view_attr control = { "control", 0644, read_fn_control,
+						  write_fn_control };
 	struct view *v = fn->view;
 
 	view_attrs(v, fn->dir, state_attrs, ARRAY_SIZE(state_attrs), NULL);
 	if (bus_resets_supported(v->bus, fn->f))
 		view_attrs(v, fn->dir, reset_attrs, ARRAY_SIZE(reset_attrs), NULL);
-	view_power(v, fn->dir);
+	power_files(v, fn->dir, &control);
 }
