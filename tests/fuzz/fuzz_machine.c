@@ -3,12 +3,17 @@
  * Machine files and SPECs made of any bytes. An input that begins with '{', '[' or white space is
  * a machine file, any other a SPEC; lines of a SPEC input are devices of one machine.
  *
+ * A machine that starts is then moved: each bridge resets what is below it, one function leaves
+ * with all below and is found again.
+ *
  * Inputs that name a disk are left out, as they would open whatever file their bytes name; so are
  * those of many devices, which would spend the fuzzer's time on making them.
  */
+#include <linux/pci_regs.h>
+
 #include "machine/machine.h"
 
-#define MAX_SPECS 8
+#define MAX_SPECS 12
 #define MAX_SIZE 4096
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -33,6 +38,22 @@ static void add_specs(struct machine *m, char *text)
 		machine_add_spec(m, spec, &err);
 }
 
+static void move(struct machine *m, unsigned choice)
+{
+	struct pcim_list list;
+
+	if (pcim_list(machine_pci(m), &list))
+		return;
+	for (unsigned i = 0; i < list.n; i++)
+		if (pcif_is_bridge(list.f[i]))
+			pcif_config_write(list.f[i], PCI_BRIDGE_CONTROL, 2,
+					  PCI_BRIDGE_CTL_BUS_RESET);
+	if (list.n && !bus_remove(machine_bus(m), list.f[choice % list.n], NULL) &&
+	    bus_rescan(machine_bus(m), NULL) < 1)
+		abort();
+	pcim_list_free(&list);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_FREE char *text = NULL;
@@ -51,8 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		r = machine_add_json(m, "input", text, size, &err);
 	else
 		add_specs(m, text);
-	if (!r)
-		machine_start(m, &err);
+	if (!r && !machine_start(m, &err))
+		move(m, data[size - 1]);
 	machine_free(m);
 	return 0;
 }
