@@ -387,9 +387,11 @@ static void msix_write(struct pcif *f, uint64_t offset, unsigned size, uint64_t 
 }
 
 /* Nobody claims the address on the bus, which the reader sees as ones. */
-static bool silent(struct pcif *f)
+static bool silent(struct pcif *f, unsigned bar)
 {
-	return atomic_load(&f->gate) & GATE_SILENT;
+	bool io = f->desc.bars[bar].type == PCIF_BAR_IO;
+
+	return atomic_load(&f->gate) & (io ? GATE_SILENT_IO : GATE_SILENT);
 }
 
 /* What the function itself answers, under its lock. -EIO: see bar_access(). */
@@ -403,7 +405,7 @@ static int access_function(struct pcif *f, unsigned bar, uint64_t offset, unsign
 	/* Again: a reset that began since then waits only for who has the lock already. */
 	if (!decodes(f, bar))
 		rc = -EIO;
-	else if (silent(f))
+	else if (silent(f, bar))
 		*v = UINT64_MAX;
 	else if (regs && write)
 		pcif_regs_write(regs, offset, size, *v);
@@ -473,7 +475,7 @@ static int bar_access(struct pcif *f, unsigned bar, uint64_t offset, uint8_t *bu
 				memset(buf, 0xff, n);
 		} else if (!decodes(f, bar)) {
 			return -EIO;
-		} else if (silent(f)) {
+		} else if (silent(f, bar)) {
 			if (!write)
 				memset(buf, 0xff, n);
 		} else if (pcif_bar_policy(f, bar, offset) == PCIF_PAGE_RAM) {

@@ -109,11 +109,13 @@ void config_update_gate(struct pcif *f)
 		gate |= GATE_MEM;
 	if (d0 && (command & PCI_COMMAND_IO))
 		gate |= GATE_IO;
-	if (d0 && (command & PCI_COMMAND_MASTER) && !f->vf_off)
+	if (d0 && (command & PCI_COMMAND_MASTER) && !f->vf_off && (f->path & PATH_BM))
 		gate |= GATE_BM;
-	if (f->vf_off || f->vf_mem_off || f->resetting)
+	if (f->vf_off || f->vf_mem_off || f->resetting || !(f->path & PATH_MEM))
 		gate |= GATE_SILENT;
-	if (!d0 || (command & PCI_COMMAND_INTX_DISABLE))
+	if (!(f->path & PATH_IO))
+		gate |= GATE_SILENT_IO;
+	if (!d0 || !(f->path & PATH_UP) || (command & PCI_COMMAND_INTX_DISABLE))
 		gate |= GATE_INTX_OFF;
 	if (f->cap_msi) {
 		if (c->value[f->cap_msi + PCI_MSI_FLAGS] & PCI_MSI_FLAGS_ENABLE)
@@ -129,6 +131,12 @@ void config_update_gate(struct pcif *f)
 			gate |= GATE_MSIX_MASKED;
 	}
 	atomic_store(&f->gate, gate);
+}
+
+/* Nobody answers configuration requests. cfg held. */
+static bool is_gone(const struct pcif *f)
+{
+	return f->vf_off || !(f->path & PATH_UP);
 }
 
 /* Registers whose value lives elsewhere are copied in before a read. cfg held. */
@@ -164,7 +172,7 @@ uint32_t pcif_config_read(struct pcif *f, unsigned offset, unsigned size)
 		return size == 4 ? UINT32_MAX : BIT(8 * size) - 1;
 	pthread_mutex_lock(&f->cfg);
 	config_refresh(f);
-	v = f->vf_off ? UINT32_MAX >> (32 - 8 * size) : config_peek(&f->config, offset, size);
+	v = is_gone(f) ? UINT32_MAX >> (32 - 8 * size) : config_peek(&f->config, offset, size);
 	pthread_mutex_unlock(&f->cfg);
 	return v;
 }
@@ -226,13 +234,6 @@ static void write_bytes(struct pcif *f, unsigned offset, unsigned size, uint32_t
 		fx->sriov = sriov_written(f, before);
 }
 
-static bool is_below(const struct pcif *f, const struct pcif *bridge)
-{
-	while (f && f != bridge)
-		f = f->parent;
-	return f;
-}
-
 /* Everything below @bridge, at any depth, gets what a hot reset of its bus does to it, the last
  * first. Nothing held. */
 static void reset_below(struct pcif *bridge)
@@ -243,7 +244,7 @@ static void reset_below(struct pcif *bridge)
 		return;
 	/* VFs go with their PFs. */
 	for (unsigned i = list.n; i-- > 0;)
-		if (list.f[i] != bridge && !list.f[i]->pf && is_below(list.f[i], bridge))
+		if (!list.f[i]->pf && path_is_below(list.f[i], bridge))
 			pcif_reset(list.f[i]);
 	pcim_list_free(&list);
 }
@@ -263,7 +264,7 @@ void pcif_config_write(struct pcif *f, unsigned offset, unsigned size, uint32_t 
 		return;
 	pthread_mutex_lock(&f->ctl);
 	pthread_mutex_lock(&f->cfg);
-	if (f->vf_off) {
+	if (is_gone(f)) {
 		pthread_mutex_unlock(&f->cfg);
 		pthread_mutex_unlock(&f->ctl);
 		return;
@@ -285,6 +286,8 @@ void pcif_config_write(struct pcif *f, unsigned offset, unsigned size, uint32_t 
 	pthread_mutex_unlock(&f->ctl);
 	if (fx.reset)
 		reset_notify(f);
+	if (fx.gate && f->bridge)
+		path_sync(f->m, f);
 	if (fx.bus_reset)
 		reset_below(f);
 }

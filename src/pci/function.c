@@ -86,6 +86,7 @@ static struct pcif *function_alloc(struct pcim *m, const struct function_place *
 	f->parent = at->parent ? pcif_get(at->parent) : NULL;
 	f->on_root_bus = at->on_root_bus;
 	f->model = model;
+	f->path = PATH_ALL;
 	f->numa_node = -1;
 	f->alias_devfn = -1;
 	f->memfd = -1;
@@ -278,6 +279,8 @@ const char *pcif_type_name(const struct pcif *f)
 
 	if (f->bridge)
 		return bridges[f->desc.kind];
+	if (f->pf)
+		return "virtual function";
 	if (!f->desc.pcie)
 		return "conventional function";
 	return f->on_root_bus ? "integrated endpoint" : "endpoint";

@@ -8,7 +8,8 @@
  *   reg   the model's register lock (pcif_lock()).
  *   conn  read-write: writers change where interrupts go, readers are calls of the sink.
  *   cfg   the bytes of configuration space and the MSI-X table; short, nothing is called under it.
- * "shared" stands alone, around the model's shared() hook.
+ * "shared" stands alone, around the model's shared() hook. The tree's "path" is outside of all of
+ * them, and taken by nobody who has one of them.
  */
 #ifndef UVFIO_PCI_PRIV_H
 #define UVFIO_PCI_PRIV_H
@@ -82,6 +83,15 @@ struct config_effects {
 #define GATE_SILENT                                                                                \
 	0x80u /* a VF in reset, or that its PF switched off: reads ones, drops writes              \
 	       */
+
+#define GATE_SILENT_IO 0x100u /* the same for I/O BARs, as a bridge above does not forward */
+
+/* What all bridges above let through; see path.c. */
+#define PATH_MEM 0x01u
+#define PATH_IO 0x02u
+#define PATH_BM 0x04u
+#define PATH_UP 0x08u /* they are in D0 */
+#define PATH_ALL (PATH_MEM | PATH_IO | PATH_BM | PATH_UP)
 
 #define VECTOR_WORDS (PCIF_MAX_VECTORS / 64)
 
@@ -175,6 +185,7 @@ struct pcif {
 	uint32_t *msix_table; /* four words an entry; guarded by cfg */
 	uint8_t cap_msi, cap_msix, cap_pcie, cap_pm;
 	bool resetting; /* under cfg */
+	uint8_t path;	/* likewise */
 	_Atomic uint32_t gate;
 	_Atomic bool shared_on;
 	_Atomic uint64_t resets;
@@ -218,6 +229,7 @@ struct pcim {
 	unsigned n_functions, room;
 	struct pcif **unplugged;
 	unsigned n_unplugged, unplugged_room;
+	pthread_mutex_t path; /* see path.c; outside of the locks of functions */
 	bool enumerated;
 	/* By who builds. */
 	struct root_bus *roots;
@@ -274,6 +286,11 @@ bool regs_peek(struct pcif_regs *regs);
 int tables_new(struct pcif *f, struct pcif_reply_error *err);
 void tables_free(struct pcif *f);
 void model_reset(struct pcif *f);
+/* path.c */
+/* What is below @bridge (NULL: any bridge) follows what that lets through now. No lock of a
+ * function held; waits for DMA in flight. */
+void path_sync(struct pcim *m, const struct pcif *bridge);
+bool path_is_below(const struct pcif *f, const struct pcif *bridge);
 /* options.c: the keys of pcif_keys change the description that create() gave. */
 int options_apply(struct pcif *f, const struct pcif_params *params, struct pcif_reply_error *err);
 /* function.c */

@@ -70,6 +70,8 @@ void pcif_reset(struct pcif *f)
 	pthread_mutex_unlock(&f->ctl);
 	irq_hold(f, false);
 	reset_notify(f);
+	if (f->bridge)
+		path_sync(f->m, f);
 }
 
 uint64_t pcif_reset_count(const struct pcif *f)

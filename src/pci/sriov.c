@@ -400,6 +400,7 @@ int pcim_sriov_enable(struct pcif *pf, unsigned n)
 	if (!rc)
 		rc = tree_add_vfs(pf->m, vfs, n);
 	if (!rc) {
+		path_sync(pf->m, pf->parent);
 		atomic_store(&s->n_vfs, n);
 		write_enable(pf, n);
 	}

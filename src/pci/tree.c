@@ -23,6 +23,7 @@ int pcim_new(struct pcim **m)
 		return rc;
 	}
 	pthread_rwlock_init(&n->lock, NULL);
+	pthread_mutex_init(&n->path, NULL);
 	scan_pool_init(&n->scan);
 	*m = n;
 	return 0;
@@ -42,6 +43,7 @@ void pcim_free(struct pcim *m)
 	free(m->unplugged);
 	free(m->roots);
 	pthread_rwlock_destroy(&m->lock);
+	pthread_mutex_destroy(&m->path);
 	free(m);
 }
 
@@ -378,5 +380,8 @@ int pcim_plug(struct pcim *m)
 		m->unplugged[m->n_unplugged++] = take_out(m->functions, &m->n_functions, i--);
 	}
 	pthread_rwlock_unlock(&m->lock);
+	/* Bridges may have changed meanwhile. */
+	if (found)
+		path_sync(m, NULL);
 	return rc ? rc : (int)found;
 }

@@ -603,6 +603,102 @@ static void reset_below(void **state)
 	pcim_free(m);
 }
 
+/* ------------------------------------------------------------------ what passes */
+
+static uint32_t bar_word(struct pcif *f, unsigned bar)
+{
+	uint32_t v = 0;
+
+	assert_int_equal(pcif_bar_read(f, bar, 0, &v, sizeof(v), false), 0);
+	return v;
+}
+
+static bool dma_passes(struct pcif *f)
+{
+	uint32_t v = 0;
+
+	return !pcif_dma_write(f, 0x1000, &v, sizeof(v));
+}
+
+static void write_command(struct pcif *f, uint32_t command)
+{
+	pcif_config_write(f, PCI_COMMAND, 2, command);
+}
+
+/* What bridges do not forward is not there for who is below, however far. */
+static void forwarding(void **state)
+{
+	const uint32_t on = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+	static _Alignas(4096) uint8_t memory[4096];
+	struct pcim *m = big_tree();
+	struct pcif *port = find(m, "00:01.0"), *down = find(m, "02:00.0");
+	struct pcif *f = find(m, "03:00.0"), *other = find(m, "04:00.0");
+	struct pcif *beside = find(m, "07:00.0");
+	struct iommu_space *space;
+	struct iommu_mem *mem;
+	unsigned pm;
+
+	assert_int_equal(iommu_space_new(&space), 0);
+	assert_int_equal(iommu_mem_buffer(memory, sizeof(memory), &mem), 0);
+	assert_int_equal(
+		iommu_space_map(space, 0x1000, 0x1000, IOMMU_WRITE, mem, (uintptr_t)memory), 0);
+	for (unsigned i = 0; i < pcim_count(m); i++)
+		if (!pcif_is_bridge(pcim_function(m, i))) {
+			write_command(pcim_function(m, i), on);
+			iommu_port_attach(pcif_iommu_port(pcim_function(m, i)), space);
+		}
+	assert_true(dma_passes(f) && dma_passes(other) && dma_passes(beside));
+	assert_int_equal(bar_word(f, 0), 0x03020100);
+
+	/* Bus master: towards the root; memory and I/O: away from it. */
+	write_command(down, on & ~PCI_COMMAND_MASTER);
+	assert_true(!dma_passes(f) && dma_passes(other) && dma_passes(beside));
+	assert_int_equal(bar_word(f, 0), 0x03020100);
+	write_command(down, on);
+	write_command(port, PCI_COMMAND_MASTER | PCI_COMMAND_IO);
+	assert_true(dma_passes(f) && dma_passes(other));
+	assert_int_equal(bar_word(f, 0), UINT32_MAX);
+	assert_int_equal(bar_word(f, 4), 0x03020100);
+	assert_int_equal(bar_word(beside, 0), 0x03020100);
+	write_command(port, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+	assert_int_equal(bar_word(f, 0), 0x03020100);
+	assert_int_equal(bar_word(f, 4), UINT32_MAX);
+	write_command(port, on);
+
+	/* Not in D0: nothing, not even configuration requests; nothing is forgotten. */
+	pm = pcif_find_cap(port, PCI_CAP_ID_PM) + PCI_PM_CTRL;
+	pcif_config_write(port, pm, 2, 3);
+	assert_false(dma_passes(f) || dma_passes(other));
+	assert_int_equal(bar_word(f, 0), UINT32_MAX);
+	assert_int_equal(pcif_config_read(f, PCI_VENDOR_ID, 4), UINT32_MAX);
+	assert_int_equal(pcif_config_read(down, PCI_VENDOR_ID, 2), 0xffff);
+	write_command(f, 0);
+	assert_true(dma_passes(beside));
+	pcif_config_write(port, pm, 2, 0);
+	assert_int_equal(pcif_config_read(f, PCI_COMMAND, 2), on);
+	assert_true(dma_passes(f) && dma_passes(other));
+	assert_int_equal(pcif_reset_count(f), 0);
+
+	/* A bridge that is reset is as the platform set it up. */
+	write_command(down, 0);
+	assert_false(dma_passes(f));
+	pcif_config_write(port, PCI_BRIDGE_CONTROL, 2, PCI_BRIDGE_CTL_BUS_RESET);
+	write_command(f, on);
+	assert_true(dma_passes(f));
+
+	/* What comes back finds the bridge as it is by then. */
+	assert_int_equal(pcim_unplug(f), 0);
+	write_command(port, on & ~PCI_COMMAND_MASTER);
+	assert_int_equal(pcim_plug(m), 1);
+	assert_false(dma_passes(f));
+
+	iommu_mem_put(mem);
+	for (unsigned i = 0; i < pcim_count(m); i++)
+		iommu_port_attach(pcif_iommu_port(pcim_function(m, i)), NULL);
+	iommu_space_put(space);
+	pcim_free(m);
+}
+
 /* ------------------------------------------------------------------ groups */
 
 static void assert_why(struct pcim *m, const char *at, enum pcif_group_why why, const char *other)
@@ -692,9 +788,9 @@ static void numa(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		tm_test(kinds),	    tm_test(empty_port), tm_test(misplaced), tm_test(bus_numbers),
-		tm_test(both_ways), tm_test(vf_buses),	 tm_test(windows),   tm_test(reset_below),
-		tm_test(reasons),   tm_test(back_again), tm_test(numa),
+		tm_test(kinds),	     tm_test(empty_port), tm_test(misplaced),  tm_test(bus_numbers),
+		tm_test(both_ways),  tm_test(vf_buses),	  tm_test(windows),    tm_test(reset_below),
+		tm_test(forwarding), tm_test(reasons),	  tm_test(back_again), tm_test(numa),
 	};
 
 	return cmocka_run_group_tests_name("pci_bridges", tests, NULL, NULL);
