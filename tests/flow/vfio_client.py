@@ -17,11 +17,12 @@ import struct
 import sys
 
 SET_IOMMU, GROUP_SET_CONTAINER, GET_DEVICE_FD = 0x3B66, 0x3B68, 0x3B6A
-DEVICE_RESET, MAP_DMA = 0x3B6F, 0x3B71
+DEVICE_RESET, MAP_DMA, GET_REGION_INFO = 0x3B6F, 0x3B71, 0x3B6C
 CONFIG = 7 << 40
 IOVA, SIZE = 0x100000, 0x10000
 bdf = sys.argv[1]
 fds, memory = [], []
+bar0 = 0
 
 
 def do_open():
@@ -38,6 +39,9 @@ def do_open():
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory[-1]))
     fcntl.ioctl(container, MAP_DMA, struct.pack("IIQQQ", 32, 3, address, IOVA, SIZE))
     fds.insert(0, fcntl.ioctl(group, GET_DEVICE_FD, bytearray(bdf.encode() + b"\0")))
+    global bar0
+    bar0 = struct.unpack("IIIIQQ", fcntl.ioctl(fds[0], GET_REGION_INFO,
+                                               struct.pack("IIIIQQ", 32, 0, 0, 0, 0, 0)))[5]
     enable()
     return "ok"
 
@@ -50,8 +54,8 @@ def do_dma(op, address, length):
     address = int(address, 0)
     for offset, value in ((0x20, address & 0xFFFFFFFF), (0x24, address >> 32),
                           (0x28, int(length, 0)), (0x2C, int(op))):
-        os.pwrite(fds[0], struct.pack("I", value), offset)
-    return str(struct.unpack("I", os.pread(fds[0], 4, 0x30))[0])
+        os.pwrite(fds[0], struct.pack("I", value), bar0 + offset)
+    return str(struct.unpack("I", os.pread(fds[0], 4, bar0 + 0x30))[0])
 
 
 def do_storm(count):
