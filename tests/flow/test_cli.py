@@ -56,10 +56,10 @@ class Cli:
                                 cwd=self.place.dir, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def run(self, *command, options=("-d", SPEC), env=None):
+    def run(self, *command, options=("-d", SPEC), env=None, patience=PATIENCE):
         out = subprocess.run([*self.place.prefix, self.place.uvfio, "run", *options, "--",
                               *command], text=True, env=env or self.env, cwd=self.place.dir,
-                             timeout=PATIENCE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             timeout=patience, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE)
         return out.returncode, out.stdout, out.stderr
 
@@ -248,7 +248,7 @@ def test_many(tap, cli):
             json.dump({"devices": [dict(more, model=model)] * count}, f)
         cli.place.own(path)
         got = cli.run("sh", "-c", "ls /dev/vfio | wc -l; cat /sys/bus/pci/devices/*/config | wc -c",
-                      options=("-m", path))
+                      options=("-m", path), patience=4 * PATIENCE)
         files, size = (got[1].split() + ["", ""])[:2]
         tap.ok(got[0] == 0 and files == str(count + 1) and int(size) >= count * 2 * 256 and
                not got[2], f"{count} of {model}", got)

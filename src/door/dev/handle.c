@@ -250,9 +250,13 @@ void handles_settle(struct door_dev *d, int group)
 /* The door ends: what clients left open is closed as if they had. */
 void handles_close_all(struct door_dev *d)
 {
-	uint32_t i;
+	uint32_t i, n;
 
-	for (i = 0; i < d->n_blocks * HANDLES_PER_BLOCK; i++) {
+	/* The door is closing: there will be no more than these. */
+	pthread_mutex_lock(&d->lock);
+	n = d->n_blocks * HANDLES_PER_BLOCK;
+	pthread_mutex_unlock(&d->lock);
+	for (i = 0; i < n; i++) {
 		struct handle *h = slot(d, i);
 		uint64_t state = atomic_load(&h->state);
 
