@@ -440,7 +440,7 @@ int watcher_start(const int *lines, int dir, int *pidfd);
 
 struct own_thread { /* has a table of descriptors of its own; see own.c */
 	pthread_t thread;
-	bool started;
+	atomic_bool started;
 	int error;
 	sem_t ready;
 	int keep[3];
