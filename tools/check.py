@@ -77,8 +77,8 @@ def run(ui, rows):
                 f"Unit under the {title}")
         folder = f"{BUILD}-{name}"
         build(folder, options)
-        # What the fault walks look for, the address sanitizer sees. Whole processes under the
-        # thread sanitizer take more time than a check has: make soak runs them.
+        # What the fault walks look for, the address sanitizer sees. The flow suite under the thread
+        # sanitizer has open reports in the door's launch (NEWS.md, "Known to be missing").
         suites = ["unit", "faults", "flow"] if name == "asan" else ["unit"]
         # As root the same code runs as for an ordinary user: once is enough for the sanitizers.
         rows += meson_test(folder, "check", suites,
