@@ -347,6 +347,9 @@ static __attribute__((noreturn)) void launch_child(struct launch *l)
 	 * look into this one whatever becomes of the relation. Kernels without Yama do not know it.
 	 */
 	prctl(PR_SET_PTRACER, l->server, 0, 0, 0);
+	/* A handler of ours would swallow it until the exec. */
+	if (signal(SIGTERM, SIG_DFL) == SIG_IGN)
+		signal(SIGTERM, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != l->parent)
 		_exit(127);
