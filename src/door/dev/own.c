@@ -200,7 +200,7 @@ static void doors_remove(struct door_dev *d)
 
 /* ------------------------------------------------------------------ start and end */
 
-/* On failure own_stop() is still to be called. */
+/* A thread that cannot have a table of its own is none: it has ended, and nobody calls it. */
 static int own_thread_start(struct door_dev *d, struct own_thread *t)
 {
 	int r;
@@ -209,10 +209,13 @@ static int own_thread_start(struct door_dev *d, struct own_thread *t)
 	sem_init(&t->ready, 0, 0);
 	r = door_thread(own_main, t, &t->thread);
 	if (!r) {
-		t->started = true;
 		while (sem_wait(&t->ready))
 			;
 		r = t->error;
+		if (r)
+			pthread_join(t->thread, NULL);
+		else
+			t->started = true;
 	}
 	sem_destroy(&t->ready);
 	return r;
@@ -244,7 +247,8 @@ void own_init(struct door_dev *d)
 	d->look_sock[0] = d->look_sock[1] = -1;
 }
 
-/* When d->root_fd and d->listener are there, and no client yet. */
+/* When d->root_fd and d->listener are there, and no client yet. Also on failure own_stop() is to be
+ * called. */
 int own_start(struct door_dev *d)
 {
 	int r;
