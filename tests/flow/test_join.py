@@ -108,9 +108,6 @@ class Lab:
         self.place, self.tap, self.uvfio = place, tap, place.uvfio
         self.env = dict(os.environ, LC_ALL="C", TZ="UTC", **place.env)
         self.env.pop("NOTIFY_SOCKET", None)
-        # What the address sanitizer keeps of freed memory is not the machine's: keep that small.
-        if "ASAN_OPTIONS" in self.env:
-            self.env["ASAN_OPTIONS"] += ":quarantine_size_mb=1:thread_local_quarantine_size_kb=16"
         self.sockets = os.path.join(self.env["XDG_RUNTIME_DIR"], "uvfio")
         # Now that it is there, machines that this user may run elsewhere are not ours to see.
         os.mkdir(self.sockets, 0o700)
