@@ -8,6 +8,7 @@
 #include "pci/pci.h"
 
 extern const struct pcif_model device_dummy;
+extern const struct pcif_model device_igb;
 extern const struct pcif_model device_nvme;
 extern const struct pcif_model device_testdev;
 

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The 82576 model's own declarations.
+ *
+ * Theory of operation. A *card* is a PF and its VFs with a switch between them and an uplink. Each
+ * function has its registers and queues under pci's register lock of that function (pcif_lock());
+ * hooks run under it anyway. A worker thread of the card goes over its functions, takes in what
+ * drivers stored, turns transmit descriptors into frames, and hands frames in batches to the
+ * switch, which puts them into the receive queues of other functions: the sender's lock is given
+ * back before the receivers' are taken, so no two are ever held.
+ *
+ * Memory of clients. The worker touches memory only that is mapped into our process (a pin). A
+ * function whose driver uses other memory, where an access may take as long as its client pleases,
+ * is *slow*: it gets a thread of its own and a bounded queue of frames, so it holds up nobody else.
+ *
+ * Lock order: pcif_lock() of one function, then the card's switch lock or port lock, then a
+ * backlog's or a worker's lock. Nothing is waited for but memory of a slow function, under its own
+ * register lock, by its own thread.
+ */
+#ifndef UVFIO_DEVICE_IGB_PRIV_H
+#define UVFIO_DEVICE_IGB_PRIV_H
+
+#include <pthread.h>
+
+#include "device/device.h"
+#include "device/igb/igb.h"
+#include "device/igb/regs.h"
+
+#define IGB_QUEUES 16
+#define IGB_VF_QUEUES 2
+#define IGB_VFS 7
+#define IGB_PF_PORT 7
+#define IGB_PORTS 8
+#define IGB_UPLINK 8   /* as the source of a frame */
+#define IGB_VECTORS 10 /* of the PF */
+#define IGB_VF_VECTORS 3
+#define IGB_FRAME_MAX 9728u   /* what the hardware takes: 9.5 KiB */
+#define IGB_PACKET_MAX 65800u /* 64 KiB and headers: a packet before segmentation */
+#define IGB_BATCH 64	      /* frames, and descriptors read at once */
+#define IGB_ARENA KIB(256)    /* bytes of the frames of a batch */
+#define IGB_STATS 88	      /* registers from 0x4000 on */
+#define IGB_VF_STATS 17	      /* of a VF, from 0xf10 on */
+
+enum igb_mmio { IGB_MMIO_TRAP, IGB_MMIO_QUEUES, IGB_MMIO_SHARED };
+
+struct igb_card;
+struct igb_fn;
+
+/* ------------------------------------------------------------------ frames */
+
+struct igb_frame {
+	const uint8_t *data;
+	uint32_t len;	/* without FCS */
+	uint16_t ports; /* where it goes, a bit each */
+	bool to_uplink;
+	bool own; /* loopback: back to the sender, nowhere else */
+};
+
+/* What a thread that moves frames has. Big: never on a stack. */
+struct igb_batch {
+	struct igb_frame frames[IGB_BATCH];
+	unsigned n;
+	uint32_t used; /* of the arena */
+	uint8_t arena[IGB_ARENA];
+	uint8_t packet[IGB_PACKET_MAX]; /* of a large send */
+};
+
+/* ------------------------------------------------------------------ queues */
+
+struct igb_txq {
+	struct igb_tx_context context[2];
+	uint8_t *packet; /* one that has more than one descriptor, so far; NULL: none was needed */
+	uint32_t len;	 /* of it */
+	uint32_t cmd, olinfo;	 /* of its first descriptor */
+	uint32_t sent, segments; /* of a large send: bytes of its payload, and frames */
+	bool begun, bad;	 /* inside a packet; one that is dropped */
+	bool complete;		 /* read in full: waits for room in a batch */
+};
+
+struct igb_rxq {
+	struct igb_rx_desc cache[32]; /* fetched, [first, first + n) of them are left */
+	unsigned first, n;
+};
+
+/* What a port of the switch lets in. Under igb_card.sw. */
+#define IGB_UNICAST_MAX 32
+struct igb_filter {
+	bool on;
+	bool promisc, all_multicast, broadcast, untagged, vlan_any;
+	uint8_t mta_shift;
+	uint16_t max_len; /* without FCS; a VLAN tag does not count */
+	uint8_t n_unicast;
+	uint8_t unicast[IGB_UNICAST_MAX][6];
+	uint32_t mta[128];
+	uint32_t vlans[128];
+};
+
+/* What the PF's own driver lets a VF do, and what the VF asked for. Under the VF's register lock,
+ * but for what the options said. */
+struct igb_policy {
+	uint8_t mac[6];
+	uint16_t vlan; /* of the port; 0: none */
+	bool set_mac;  /* the machine's owner gave the address: the VF cannot change it */
+	bool spoof_check, trust;
+	/* asked for by mailbox, gone with a reset */
+	bool clear_to_send, all_multicast, vlan_seen;
+	uint8_t current[6];
+	uint8_t n_extra;
+	uint8_t extra[IGB_UNICAST_MAX - 1][6];
+	uint16_t max_len;
+	uint32_t mta[128];
+	uint32_t vlans[128];
+};
+
+struct igb_backlog {
+	pthread_mutex_t lock;
+	uint8_t *ring; /* of length-prefixed frames; NULL until there is one */
+	uint32_t head, used;
+	_Atomic uint32_t dropped;
+};
+
+struct igb_worker {
+	struct igb_card *card;
+	struct igb_fn *fn; /* the only one it serves; NULL: all that are not slow */
+	pthread_t thread;
+	bool started;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool kicked, quit;
+	struct igb_batch *batch;
+};
+
+struct igb_fn {
+	struct igb_card *card;
+	struct pcif *f;
+	struct pcif_regs *regs;
+	unsigned port; /* number of the VF, or IGB_PF_PORT */
+	bool vf, plugged;
+	unsigned n_queues, n_vectors, refs; /* refs: under igb_card.ports_lock */
+	_Atomic bool shared;		    /* clients can store by mmap */
+	_Atomic bool slow;
+	bool in_worker; /* hooks need wake nobody */
+	bool may_wait;	/* the thread that has the lock may wait for memory */
+	bool tx_on[IGB_QUEUES], rx_on[IGB_QUEUES];
+	unsigned tx_turn;
+	uint32_t tx_pending; /* queues that have something to do, a bit each */
+	struct igb_txq tx[IGB_QUEUES];
+	struct igb_rxq rx[IGB_QUEUES];
+	struct igb_worker worker; /* of a slow one */
+	struct igb_backlog backlog;
+	/* interrupts */
+	uint32_t icr, ims, iam, eicr, eims;
+	uint64_t next_irq[25]; /* EITR: not before, ns */
+	uint64_t irq_at;       /* one waits until then; 0: none */
+	bool pin; /* is up; of messages: one is out, and the driver has not looked yet */
+	uint32_t io_addr;
+	/* a VF's */
+	struct igb_policy policy;
+	uint32_t v2p;
+	_Atomic uint32_t vf_stats[IGB_VF_STATS];
+};
+
+struct igb_card {
+	struct igb_fn *pf;
+	unsigned n_vfs;
+	enum igb_mmio mmio;
+	bool manual; /* no threads: tests and fuzzing */
+	uint8_t mac[6];
+	struct igb_policy vf_policy; /* what VFs begin with */
+	uint16_t nvm[IGB_NVM_WORDS];
+	uint16_t phy[32];
+	uint16_t phy_page;
+	bool link;
+	pthread_mutex_t ports_lock;
+	pthread_cond_t ports_cond;
+	struct igb_fn *ports[IGB_PORTS];
+	pthread_rwlock_t sw;
+	struct igb_filter filters[IGB_PORTS];
+	_Atomic uint32_t stats[IGB_STATS];
+	_Atomic uint64_t octets[IGB_STATS]; /* those of 64 bits, by the place of the low half */
+	_Atomic uint64_t spoofed;	    /* frames of VFs that were stopped */
+	struct igb_worker worker;
+};
+
+static inline uint32_t igb_get(struct igb_fn *fn, unsigned reg, unsigned index)
+{
+	return pcif_regs_get(fn->regs, reg, index);
+}
+static inline void igb_set(struct igb_fn *fn, unsigned reg, unsigned index, uint32_t value)
+{
+	pcif_regs_set(fn->regs, reg, index, value);
+}
+
+/* ------------------------------------------------------------------ igb.c */
+
+int igb_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
+	       bool manual, struct igb_card **card, struct pcif_reply_error *err);
+/* Ends what a driver set up, under the lock; @soft: CTRL.RST of the PF, which the PHY outlives. */
+void igb_fn_reset(struct igb_fn *fn, bool soft);
+struct igb_fn *igb_port_get(struct igb_card *card, unsigned port); /* NULL: nobody is there */
+void igb_port_put(struct igb_fn *fn);
+
+/* ------------------------------------------------------------------ phy.c */
+
+void igb_nvm_init(struct igb_card *card);
+void igb_phy_reset(struct igb_card *card);
+bool igb_phy_loopback(const struct igb_card *card);
+void igb_link_update(struct igb_fn *pf); /* under its lock */
+/* Hooks. */
+void igb_write_eecd(void *state, unsigned index, uint32_t value);
+void igb_write_eerd(void *state, unsigned index, uint32_t value);
+void igb_write_mdic(void *state, unsigned index, uint32_t value);
+
+/* ------------------------------------------------------------------ irq.c; under the lock */
+
+void igb_irq_reset(struct igb_fn *fn);
+void igb_irq_rx(struct igb_fn *fn, unsigned queue);
+void igb_irq_tx(struct igb_fn *fn, unsigned queue);
+void igb_irq_cause(struct igb_fn *fn, uint32_t icr); /* PF: a bit of ICR; VF: the mailbox */
+void igb_irq_update(struct igb_fn *fn);		     /* after causes: sends what is due */
+void igb_write_eics(void *state, unsigned index, uint32_t value);
+void igb_write_eims(void *state, unsigned index, uint32_t value);
+void igb_write_eimc(void *state, unsigned index, uint32_t value);
+void igb_write_eicr(void *state, unsigned index, uint32_t value);
+void igb_write_icr(void *state, unsigned index, uint32_t value);
+void igb_write_ics(void *state, unsigned index, uint32_t value);
+void igb_write_ims(void *state, unsigned index, uint32_t value);
+void igb_write_imc(void *state, unsigned index, uint32_t value);
+void igb_write_iam(void *state, unsigned index, uint32_t value);
+uint32_t igb_read_eicr(void *state, unsigned index);
+uint32_t igb_read_eims(void *state, unsigned index);
+uint32_t igb_read_icr(void *state, unsigned index);
+uint32_t igb_read_ims(void *state, unsigned index);
+uint32_t igb_read_iam(void *state, unsigned index);
+
+/* ------------------------------------------------------------------ queue.c, tx.c, rx.c; under
+ * the lock */
+
+/* 0; -EFAULT; -EAGAIN: the memory may make us wait, and @fn is slow from now on. */
+int igb_dma_read(struct igb_fn *fn, uint64_t iova, void *buf, size_t size);
+int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size);
+/* 8 bytes that the driver looks at, in one piece. */
+int igb_dma_write64(struct igb_fn *fn, uint64_t iova, uint64_t value);
+void igb_queue_reset(struct igb_fn *fn, unsigned queue);
+uint64_t igb_ring(struct igb_fn *fn, unsigned low, unsigned queue, uint32_t *entries);
+void igb_set_queue_reg(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t value);
+void igb_scan_tails(struct igb_fn *fn);
+/* Frames of @fn's transmit queues into @b, until there are no more or it is full (true). */
+bool igb_tx(struct igb_fn *fn, struct igb_batch *b);
+/* One frame into a receive queue. 0: taken, or dropped and counted; -EAGAIN: as above. */
+int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source);
+
+/* ------------------------------------------------------------------ offload.c */
+
+struct igb_headers {	 /* where the layers of a frame are */
+	uint16_t l3, l4; /* 0: there is none */
+	uint16_t type;	 /* IGB_RXD_TYPE_ */
+	uint8_t protocol;
+	bool fragment;
+};
+void igb_parse(const uint8_t *data, uint32_t len, struct igb_headers *h);
+uint32_t igb_sum(const uint8_t *data, uint32_t len, uint32_t sum); /* ones' complement, 32 bits */
+uint16_t igb_sum_fold(uint32_t sum);
+uint32_t igb_pseudo_sum(const uint8_t *data, const struct igb_headers *h, uint32_t l4_len);
+uint32_t igb_rss_hash(struct igb_fn *fn, const uint8_t *data, uint32_t len,
+		      const struct igb_headers *h, unsigned *type);
+uint32_t igb_crc32(const uint8_t *data, uint32_t len);
+
+/* ------------------------------------------------------------------ switch.c */
+
+void igb_filter_update(struct igb_fn *fn); /* under its lock: from its registers or policy */
+void igb_switch(struct igb_card *card, unsigned source, struct igb_batch *b, struct igb_fn *self);
+/* What waited for a slow function; under its lock, with may_wait. True: there was something. */
+bool igb_backlog_run(struct igb_fn *fn);
+void igb_backlog_clear(struct igb_fn *fn);
+
+/* ------------------------------------------------------------------ mailbox.c; under the lock */
+
+void igb_policy_reset(struct igb_fn *vf);
+void igb_policy_filter(struct igb_fn *vf, struct igb_filter *filter);
+bool igb_policy_allows(struct igb_fn *vf, const uint8_t *data, uint32_t len);
+void igb_write_v2p(void *state, unsigned index, uint32_t value);
+uint32_t igb_read_v2p(void *state, unsigned index);
+
+/* ------------------------------------------------------------------ stats.c */
+
+void igb_count(struct igb_card *card, unsigned offset, uint32_t n); /* the register at @offset */
+void igb_count_rx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local);
+void igb_count_tx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local);
+void igb_stats_reset(struct igb_fn *fn);
+uint32_t igb_read_stats(void *state, unsigned index);
+uint32_t igb_read_vf_stats(void *state, unsigned index);
+
+/* ------------------------------------------------------------------ hooks of queue.c, switch.c */
+
+void igb_write_queue(void *state, unsigned index, uint32_t value);
+void igb_write_alias(void *state, unsigned index, uint32_t value);
+void igb_write_filter(void *state, unsigned index, uint32_t value);
+
+/* ------------------------------------------------------------------ worker.c */
+
+int igb_worker_init(struct igb_worker *w, struct igb_card *card, struct igb_fn *fn);
+int igb_worker_start(struct igb_worker *w);
+void igb_worker_stop(struct igb_worker *w);
+void igb_worker_fini(struct igb_worker *w);
+void igb_kick(struct igb_fn *fn); /* whoever serves it */
+bool igb_step(struct igb_worker *w, bool scan, uint64_t *resume_ns);
+void igb_make_slow(struct igb_fn *fn);
+
+#endif

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reception: a frame goes into the buffers of a queue's descriptors.
+ *
+ * A frame is taken whole or not at all: where there are too few descriptors it is dropped and
+ * counted. One whose buffers cannot be written is dropped too, and its descriptors are given back
+ * with an error, so that the queue goes on.
+ *
+ * Source: 82576 datasheet, 7.1.
+ */
+#include <errno.h>
+
+#include "device/igb/priv.h"
+
+#define STAT_MPC 0x4010
+#define STAT_RNBC 0x40a0
+#define RXE BIT(31)
+#define LEGACY_RXE BIT(7)
+
+#define MAX_PARTS 48 /* buffers of the longest frame, of the smallest size */
+
+struct part {
+	struct igb_rx_desc desc;
+	uint32_t size;
+};
+
+struct rx {
+	struct igb_fn *fn;
+	struct igb_rxq *q;
+	unsigned queue, source;
+	uint32_t entries, head, tail;
+	uint64_t ring;
+	const uint8_t *data; /* as it is written: without its tag if that is stripped */
+	uint32_t len;
+	uint8_t copy[IGB_FRAME_MAX + 8];
+	struct igb_headers h;
+	uint32_t status, hash;
+	uint16_t vlan;
+	unsigned rss_type, desctype;
+	uint32_t buffer, header; /* sizes */
+};
+
+/* ------------------------------------------------------------------ which queue, what status */
+
+static unsigned choose_queue(struct rx *r)
+{
+	struct igb_fn *fn = r->fn;
+	uint32_t mrqc = fn->vf ? 0 : igb_get(fn, IGB_R_MRQC, 0);
+
+	if (fn->vf)
+		return 0;
+	switch (IGB_MRQC_MODE(mrqc)) {
+	case IGB_MRQC_RSS:
+		r->hash = igb_rss_hash(fn, r->data, r->len, &r->h, &r->rss_type);
+		if (!r->rss_type)
+			return 0;
+		return igb_get(fn, IGB_R_RETA, (r->hash & 0x7f) / 4) >> 8 * (r->hash & 3) & 15;
+	case IGB_MRQC_VMDQ:
+	case IGB_MRQC_VMDQ_RSS:
+		return IGB_VT_CTL_DEFAULT_POOL(igb_get(fn, IGB_R_VT_CTL, 0));
+	default:
+		return IGB_MRQC_DEFAULT_QUEUE(mrqc);
+	}
+}
+
+static uint16_t get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+/* Length of layer 4 by the IP header, if the frame has that much; else 0. */
+static uint32_t l4_length(const struct rx *r)
+{
+	const uint8_t *ip = r->data + r->h.l3;
+	uint32_t total = r->h.type & IGB_RXD_TYPE_IP6 ? 40u + get16(ip + 4) : get16(ip + 2);
+	uint32_t end = r->h.l3 + total;
+
+	return end <= r->len && end > r->h.l4 ? end - r->h.l4 : 0;
+}
+
+static void check_l4(struct rx *r, uint32_t *errors)
+{
+	uint32_t size = l4_length(r);
+	const uint8_t *l4 = r->data + r->h.l4;
+
+	if (!r->h.l4 || !size || !(r->h.type & (IGB_RXD_TYPE_TCP | IGB_RXD_TYPE_UDP)))
+		return;
+	if (r->h.type & IGB_RXD_TYPE_UDP && (size < 8 || !get16(l4 + 6)))
+		return; /* there is none */
+	r->status |= IGB_RXD_L4CS;
+	if (r->h.type & IGB_RXD_TYPE_UDP)
+		r->status |= IGB_RXD_UDPCS;
+	if (igb_sum_fold(igb_sum(l4, size, igb_pseudo_sum(r->data, &r->h, size))) != 0xffff)
+		*errors |= IGB_RXD_L4E;
+}
+
+static void check_sums(struct rx *r)
+{
+	uint32_t rxcsum =
+		r->fn->vf ? IGB_RXCSUM_IPOFL | IGB_RXCSUM_TUOFL : igb_get(r->fn, IGB_R_RXCSUM, 0);
+	uint32_t errors = 0;
+
+	if (rxcsum & IGB_RXCSUM_IPOFL && r->h.type & IGB_RXD_TYPE_IP4) {
+		r->status |= IGB_RXD_IPCS;
+		if (igb_sum_fold(igb_sum(r->data + r->h.l3, (r->data[r->h.l3] & 15) * 4u, 0)) !=
+		    0xffff)
+			errors |= IGB_RXD_IPE;
+	}
+	if (rxcsum & IGB_RXCSUM_TUOFL)
+		check_l4(r, &errors);
+	r->status |= errors;
+}
+
+/* The frame as it goes to memory: the tag taken off, the FCS put on, where that is wanted. */
+static void shape(struct rx *r, const struct igb_frame *frame)
+{
+	struct igb_fn *fn = r->fn;
+	bool tagged = frame->len >= 18 && get16(frame->data + 12) == 0x8100;
+	bool strip = fn->vf || igb_get(fn, IGB_R_CTRL, 0) & IGB_CTRL_VME;
+	bool fcs = !fn->vf && !(igb_get(fn, IGB_R_RCTL, 0) & IGB_RCTL_SECRC);
+	uint32_t crc;
+
+	r->data = frame->data;
+	r->len = frame->len;
+	if (tagged && strip) {
+		memcpy(r->copy, frame->data, 12);
+		memcpy(r->copy + 12, frame->data + 16, frame->len - 16);
+		r->data = r->copy;
+		r->len -= 4;
+		if (!fn->vf || !fn->policy.vlan) {
+			r->vlan = get16(frame->data + 14);
+			r->status |= IGB_RXD_VP;
+		}
+	}
+	if (fcs) {
+		crc = htole32(igb_crc32(frame->data, frame->len));
+		if (r->data != r->copy)
+			memcpy(r->copy, r->data, r->len);
+		memcpy(r->copy + r->len, &crc, 4);
+		r->data = r->copy;
+		r->len += 4;
+	}
+}
+
+/* ------------------------------------------------------------------ descriptors */
+
+static void sizes(struct rx *r)
+{
+	static const uint16_t legacy[] = { 2048, 1024, 512, 256 };
+	uint32_t srrctl = igb_get(r->fn, IGB_R_SRRCTL, r->queue);
+
+	r->desctype = IGB_SRRCTL_DESCTYPE(srrctl);
+	r->buffer = IGB_SRRCTL_BSIZEPACKET(srrctl);
+	r->header = IGB_SRRCTL_BSIZEHEADER(srrctl);
+	if (!r->buffer)
+		r->buffer =
+			r->fn->vf ? 2048 : legacy[IGB_RCTL_BSIZE(igb_get(r->fn, IGB_R_RCTL, 0))];
+}
+
+/* Of what a split descriptor puts into its header buffer. */
+static uint32_t header_size(const struct rx *r)
+{
+	uint32_t size = 0;
+
+	if (r->desctype != IGB_DESC_SPLIT && r->desctype != IGB_DESC_SPLIT_ALWAYS)
+		return 0;
+	if (r->h.l4 && r->h.type & IGB_RXD_TYPE_UDP && r->h.l4 + 8u <= r->len)
+		size = r->h.l4 + 8u;
+	else if (r->h.l4 && r->h.type & IGB_RXD_TYPE_TCP && r->h.l4 + 20u <= r->len)
+		size = r->h.l4 + (r->data[r->h.l4 + 12] >> 4) * 4u;
+	if (size > r->header || size > r->len)
+		size = 0;
+	if (!size && r->desctype == IGB_DESC_SPLIT_ALWAYS)
+		size = MIN(r->header, r->len);
+	return size;
+}
+
+static uint32_t available(const struct rx *r)
+{
+	return r->tail >= r->head ? r->tail - r->head : r->entries - r->head + r->tail;
+}
+
+static int fetch(struct rx *r, uint32_t at, struct igb_rx_desc *d)
+{
+	struct igb_rxq *q = r->q;
+	uint32_t n;
+	int ret;
+
+	if (!q->n) {
+		n = (r->tail > at ? r->tail : r->entries) - at;
+		n = MIN(n, ARRAY_SIZE(q->cache));
+		ret = igb_dma_read(r->fn, r->ring + 16ull * at, q->cache, n * sizeof(*d));
+		if (ret)
+			return ret;
+		q->first = 0;
+		q->n = n;
+	}
+	*d = q->cache[q->first++];
+	q->n--;
+	return 0;
+}
+
+static int write_back(struct rx *r, uint32_t at, uint32_t len, uint32_t header, uint32_t status)
+{
+	uint64_t where = r->ring + 16ull * at, lo, hi;
+	uint32_t errors;
+	int ret;
+	le64 wire;
+
+	if (r->desctype == IGB_DESC_LEGACY) {
+		errors = (status & IGB_RXD_L4E ? IGB_RXD_LEGACY_L4E : 0) |
+			 (status & IGB_RXD_IPE ? IGB_RXD_LEGACY_IPE : 0) |
+			 (status & RXE ? LEGACY_RXE : 0);
+		hi = len | (uint64_t)(status & 0xff) << 32 | (uint64_t)errors << 40 |
+		     (uint64_t)r->vlan << 48;
+		return igb_dma_write64(r->fn, where + 8, hi);
+	}
+	lo = r->rss_type | r->h.type | (uint64_t)header << 16 << 5 | (uint64_t)r->hash << 32;
+	if (header)
+		lo |= (uint64_t)IGB_RXD_SPH << 16;
+	hi = status | (uint64_t)len << 32 | (uint64_t)r->vlan << 48;
+	wire = le64_make(lo);
+	ret = igb_dma_write(r->fn, where, &wire, sizeof(wire));
+	return ret ? ret : igb_dma_write64(r->fn, where + 8, hi);
+}
+
+/* The part of the frame from @at on into one descriptor's buffers; *@taken of it. */
+static int fill(struct rx *r, const struct igb_rx_desc *d, uint32_t at, uint32_t header,
+		uint32_t *taken)
+{
+	uint32_t size = MIN(r->len - at - header, r->buffer);
+	uint64_t lo = le64_get(d->lo), hi = le64_get(d->hi);
+	int ret = 0;
+
+	if (header)
+		ret = igb_dma_write(r->fn, hi & ~1ull, r->data + at, header);
+	if (!ret && size)
+		ret = igb_dma_write(r->fn, lo, r->data + at + header, size);
+	*taken = header + size;
+	return ret;
+}
+
+/* Puts the frame into buffers; *@n descriptors were used. -EAGAIN: nothing has happened yet. */
+static int fill_all(struct rx *r, struct part *parts, unsigned *n, uint32_t header)
+{
+	uint32_t at = 0, head = r->head;
+	int bad = 0;
+
+	for (*n = 0; at < r->len && *n < MAX_PARTS; head = (head + 1) % r->entries) {
+		struct part *p = &parts[(*n)++];
+		int ret = fetch(r, head, &p->desc);
+
+		if (!ret)
+			ret = fill(r, &p->desc, at, at ? 0 : header, &p->size);
+		if (ret == -EAGAIN)
+			return ret;
+		if (ret) {
+			bad = ret;
+			break;
+		}
+		at += p->size;
+	}
+	return bad;
+}
+
+/* Writes the frame; the last descriptor's status goes out with what was found of the frame. */
+static int store(struct rx *r)
+{
+	struct part parts[MAX_PARTS];
+	uint32_t header = header_size(r), status, first;
+	unsigned n;
+	int ret = fill_all(r, parts, &n, header);
+
+	if (ret == -EAGAIN) {
+		r->q->n = 0;
+		return ret;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		first = i ? 0 : header;
+		status = IGB_RXD_DD;
+		if (i == n - 1)
+			status |= IGB_RXD_EOP | (ret ? RXE : r->status);
+		if (ret)
+			(void)write_back(r, r->head, 0, 0, status);
+		else
+			(void)write_back(r, r->head, parts[i].size - first, first, status);
+		r->head = (r->head + 1) % r->entries;
+	}
+	return ret;
+}
+
+static void no_room(struct rx *r)
+{
+	if (r->fn->vf)
+		return;
+	igb_irq_cause(r->fn, IGB_ICR_RXMISS);
+	igb_count(r->fn->card, STAT_RNBC, 1);
+	igb_count(r->fn->card, STAT_MPC, 1);
+	igb_set_queue_reg(r->fn, IGB_R_RQDPC, r->queue,
+			  (igb_get(r->fn, IGB_R_RQDPC, r->queue) + 1) & 0xfff);
+}
+
+static bool ring_ready(struct rx *r)
+{
+	uint32_t header = header_size(r), rest = r->len - header;
+	uint32_t needed = rest ? (rest + r->buffer - 1) / r->buffer : 1;
+
+	r->ring = igb_ring(r->fn, IGB_R_RDBAL, r->queue, &r->entries);
+	r->head = igb_get(r->fn, IGB_R_RDH, r->queue);
+	r->tail = igb_get(r->fn, IGB_R_RDT, r->queue);
+	if (r->head >= r->entries || r->tail >= r->entries)
+		return false;
+	if (available(r) >= needed)
+		return true;
+	/* By mmap the driver may have given more. */
+	if (r->fn->shared) {
+		pcif_regs_scan_array(r->fn->regs, IGB_R_RDT, 0, r->fn->n_queues);
+		if (!r->fn->vf)
+			pcif_regs_scan_array(r->fn->regs, IGB_R_ALIAS + IGB_R_RDT - IGB_R_RDBAL, 0,
+					     4);
+		r->tail = igb_get(r->fn, IGB_R_RDT, r->queue);
+	}
+	return r->tail < r->entries && available(r) >= needed;
+}
+
+int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
+{
+	struct rx r;
+	int ret;
+
+	r.fn = fn;
+	r.source = source;
+	r.status = source == IGB_UPLINK ? 0 : IGB_RXD_LB;
+	r.hash = 0;
+	r.vlan = 0;
+	r.rss_type = 0;
+	shape(&r, frame);
+	igb_parse(r.data, r.len, &r.h);
+	r.queue = choose_queue(&r);
+	r.q = &fn->rx[r.queue];
+	if (!fn->rx_on[r.queue] || (!fn->vf && !(igb_get(fn, IGB_R_RCTL, 0) & IGB_RCTL_EN)))
+		return 0;
+	check_sums(&r);
+	sizes(&r);
+	if (!ring_ready(&r)) {
+		no_room(&r);
+		return 0;
+	}
+	ret = store(&r);
+	igb_set_queue_reg(fn, IGB_R_RDH, r.queue, r.head);
+	if (ret == -EAGAIN)
+		return ret;
+	igb_irq_rx(fn, r.queue);
+	if (!ret)
+		igb_count_rx(fn, frame->data, frame->len, source != IGB_UPLINK);
+	return 0;
+}

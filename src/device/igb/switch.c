@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The switch between the functions of a card and its uplink: which ports a frame goes to, and the
+ * way there.
+ *
+ * Where a frame goes is worked out for a whole batch from the filters of the ports, under the
+ * switch lock and without touching memory of anybody. Then each receiver is served in its turn. A
+ * slow one gets copies in a backlog of limited size, which its own thread empties.
+ */
+#include <errno.h>
+
+#include "device/igb/priv.h"
+
+#define BACKLOG_SIZE KIB(512)
+#define STAT_OVERSIZE 0x40ac /* ROC */
+
+/* ------------------------------------------------------------------ filters */
+
+void igb_write_filter(void *state, unsigned index, uint32_t value)
+{
+	igb_filter_update(state);
+}
+
+static void add_unicast(struct igb_filter *f, uint32_t low, uint32_t high)
+{
+	uint8_t *mac = f->unicast[f->n_unicast];
+
+	if (!(high & IGB_RAH_AV) || f->n_unicast == IGB_UNICAST_MAX)
+		return;
+	low = htole32(low);
+	memcpy(mac, &low, 4);
+	mac[4] = (uint8_t)high;
+	mac[5] = (uint8_t)(high >> 8);
+	f->n_unicast++;
+}
+
+/* What the PF's registers say, as of a card without virtualisation. */
+static void pf_filter(struct igb_fn *pf, struct igb_filter *f)
+{
+	uint32_t rctl = igb_get(pf, IGB_R_RCTL, 0);
+
+	f->on = rctl & IGB_RCTL_EN && pf->card->link;
+	f->promisc = rctl & IGB_RCTL_UPE;
+	f->all_multicast = rctl & IGB_RCTL_MPE;
+	f->broadcast = rctl & IGB_RCTL_BAM;
+	f->untagged = true;
+	f->vlan_any = !(rctl & IGB_RCTL_VFE);
+	f->mta_shift = (uint8_t[]){ 4, 3, 2, 0 }[IGB_RCTL_MO(rctl)];
+	f->max_len =
+		rctl & IGB_RCTL_LPE ? (uint16_t)MAX(igb_get(pf, IGB_R_RLPML, 0), 64u) - 4 : 1514;
+	for (unsigned i = 0; i < 16; i++)
+		add_unicast(f, igb_get(pf, IGB_R_RAL, i), igb_get(pf, IGB_R_RAH, i));
+	for (unsigned i = 0; i < 8; i++)
+		add_unicast(f, igb_get(pf, IGB_R_RAL2, i), igb_get(pf, IGB_R_RAH2, i));
+	for (unsigned i = 0; i < 128; i++) {
+		f->mta[i] = igb_get(pf, IGB_R_MTA, i);
+		f->vlans[i] = igb_get(pf, IGB_R_VFTA, i);
+	}
+}
+
+void igb_filter_update(struct igb_fn *fn)
+{
+	struct igb_filter f = { 0 };
+
+	if (fn->vf)
+		igb_policy_filter(fn, &f);
+	else
+		pf_filter(fn, &f);
+	pthread_rwlock_wrlock(&fn->card->sw);
+	fn->card->filters[fn->port] = f;
+	pthread_rwlock_unlock(&fn->card->sw);
+}
+
+static bool bit_of(const uint32_t *table, unsigned bit)
+{
+	return table[bit / 32 % 128] >> bit % 32 & 1;
+}
+
+static bool has_unicast(const struct igb_filter *f, const uint8_t *mac)
+{
+	for (unsigned i = 0; i < f->n_unicast; i++)
+		if (!memcmp(f->unicast[i], mac, 6))
+			return true;
+	return false;
+}
+
+/* 12 bits of the last two bytes of the address. */
+static bool has_multicast(const struct igb_filter *f, const uint8_t *mac)
+{
+	unsigned hash = (unsigned)(mac[4] | mac[5] << 8) >> f->mta_shift & 0xfff;
+
+	return f->all_multicast || bit_of(f->mta, hash);
+}
+
+enum match { MATCH_NO, MATCH_LISTENS, MATCH_EXACT };
+
+static enum match filter_match(struct igb_card *card, const struct igb_filter *f,
+			       const uint8_t *data, uint32_t len)
+{
+	bool tagged = len >= 18 && data[12] == 0x81 && !data[13];
+	enum match m = MATCH_NO;
+
+	if (!f->on)
+		return MATCH_NO;
+	if (!memcmp(data, "\xff\xff\xff\xff\xff\xff", 6))
+		m = f->broadcast || f->promisc ? MATCH_LISTENS : MATCH_NO;
+	else if (data[0] & 1)
+		m = has_multicast(f, data) ? MATCH_LISTENS : MATCH_NO;
+	else if (has_unicast(f, data))
+		m = MATCH_EXACT;
+	else if (f->promisc)
+		m = MATCH_LISTENS;
+	if (m == MATCH_NO)
+		return m;
+	if (tagged ? !f->vlan_any && !bit_of(f->vlans, (data[14] & 15u) << 8 | data[15])
+		   : !f->untagged)
+		return MATCH_NO;
+	if (len > f->max_len + (tagged ? 4u : 0)) {
+		igb_count(card, STAT_OVERSIZE, 1);
+		return MATCH_NO;
+	}
+	return m;
+}
+
+static void route(struct igb_card *card, unsigned source, struct igb_frame *frame)
+{
+	bool exact = false;
+
+	frame->ports = 0;
+	if (frame->own) {
+		frame->ports = (uint16_t)BIT(source);
+		return;
+	}
+	for (unsigned port = 0; port < IGB_PORTS; port++) {
+		enum match m;
+
+		if (port == source)
+			continue;
+		m = filter_match(card, &card->filters[port], frame->data, frame->len);
+		exact |= m == MATCH_EXACT;
+		if (m != MATCH_NO)
+			frame->ports |= (uint16_t)BIT(port);
+	}
+	frame->to_uplink = source != IGB_UPLINK && !exact;
+}
+
+/* ------------------------------------------------------------------ backlogs */
+
+static void ring_copy(struct igb_backlog *l, uint32_t at, void *buf, uint32_t size, bool in)
+{
+	uint32_t first = MIN(size, BACKLOG_SIZE - at);
+
+	if (in) {
+		memcpy(l->ring + at, buf, first);
+		memcpy(l->ring, (uint8_t *)buf + first, size - first);
+	} else {
+		memcpy(buf, l->ring + at, first);
+		memcpy((uint8_t *)buf + first, l->ring, size - first);
+	}
+}
+
+struct note { /* before each frame of a backlog */
+	uint32_t len, source;
+};
+
+static void backlog_put(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
+{
+	struct igb_backlog *l = &fn->backlog;
+	struct note note = { frame->len, source };
+	uint32_t size = (uint32_t)sizeof(note) + frame->len, at;
+
+	pthread_mutex_lock(&l->lock);
+	if (!l->ring)
+		l->ring = malloc(BACKLOG_SIZE);
+	if (l->ring && l->used + size <= BACKLOG_SIZE) {
+		at = (uint32_t)((l->head + l->used) % BACKLOG_SIZE);
+		ring_copy(l, at, &note, sizeof(note), true);
+		at = (uint32_t)((at + sizeof(note)) % BACKLOG_SIZE);
+		ring_copy(l, at, (void *)frame->data, frame->len, true);
+		l->used += size;
+	} else {
+		l->dropped++;
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+static bool backlog_take(struct igb_backlog *l, uint8_t *buf, struct note *note)
+{
+	bool any;
+
+	pthread_mutex_lock(&l->lock);
+	any = l->used;
+	if (any) {
+		ring_copy(l, l->head, note, sizeof(*note), false);
+		l->head = (uint32_t)((l->head + sizeof(*note)) % BACKLOG_SIZE);
+		ring_copy(l, l->head, buf, note->len, false);
+		l->head = (uint32_t)((l->head + note->len) % BACKLOG_SIZE);
+		l->used -= (uint32_t)sizeof(*note) + note->len;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return any;
+}
+
+void igb_backlog_clear(struct igb_fn *fn)
+{
+	pthread_mutex_lock(&fn->backlog.lock);
+	fn->backlog.head = fn->backlog.used = 0;
+	pthread_mutex_unlock(&fn->backlog.lock);
+}
+
+/* Under the lock, with may_wait. True: there was something. */
+bool igb_backlog_run(struct igb_fn *fn)
+{
+	uint8_t buf[IGB_FRAME_MAX + 8];
+	struct note note;
+	unsigned n = 0;
+
+	while (n < IGB_BATCH && backlog_take(&fn->backlog, buf, &note)) {
+		struct igb_frame frame = { .data = buf, .len = note.len };
+
+		(void)igb_rx(fn, &frame, note.source);
+		n++;
+	}
+	return n;
+}
+
+/* ------------------------------------------------------------------ delivery */
+
+static void deliver(struct igb_fn *fn, unsigned source, const struct igb_batch *b)
+{
+	bool slow = fn->slow;
+	int ret = 0;
+
+	if (!slow)
+		pcif_lock(fn->f);
+	for (unsigned i = 0; i < b->n; i++) {
+		if (!(b->frames[i].ports & BIT(fn->port)))
+			continue;
+		if (!slow && !ret)
+			ret = igb_rx(fn, &b->frames[i], source);
+		if (slow || ret)
+			backlog_put(fn, &b->frames[i], source);
+	}
+	if (!slow) {
+		igb_irq_update(fn);
+		pcif_unlock(fn->f);
+	}
+	if (slow || ret)
+		igb_kick(fn);
+}
+
+/**
+ * igb_switch() - hands on the frames of a batch, and empties it.
+ * @source: a port, or IGB_UPLINK
+ * @self: of that port; its statistics count what it sent. NULL: the uplink
+ */
+void igb_switch(struct igb_card *card, unsigned source, struct igb_batch *b, struct igb_fn *self)
+{
+	uint32_t ports = 0;
+
+	pthread_rwlock_rdlock(&card->sw);
+	for (unsigned i = 0; i < b->n; i++) {
+		route(card, source, &b->frames[i]);
+		ports |= b->frames[i].ports;
+	}
+	pthread_rwlock_unlock(&card->sw);
+	for (unsigned i = 0; i < b->n; i++) {
+		struct igb_frame *f = &b->frames[i];
+
+		if (self)
+			igb_count_tx(self, f->data, f->len, !f->to_uplink);
+	}
+	for (unsigned port = 0; port < IGB_PORTS; port++) {
+		struct igb_fn *fn = ports & BIT(port) ? igb_port_get(card, port) : NULL;
+
+		if (!fn)
+			continue;
+		deliver(fn, source, b);
+		igb_port_put(fn);
+	}
+	b->n = 0;
+	b->used = 0;
+}

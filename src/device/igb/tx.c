@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Transmission: descriptors become frames.
+ *
+ * A packet of one descriptor is read straight into the batch. One of several is put together in a
+ * buffer of the queue, and so may wait half way for the driver's next tail. What cannot be sent
+ * (memory that is not there, too long, a context that makes no sense) is dropped at its end of
+ * packet and counted; its descriptors are given back as those of any other, so the queue goes on.
+ *
+ * Source: 82576 datasheet, 7.2.
+ */
+#include <errno.h>
+
+#include "device/igb/priv.h"
+
+#define MIN_FRAME 60u /* without FCS; shorter ones are padded */
+#define HEADER_MIN 14u
+#define STAT_TSCTC 0x40f8
+#define STAT_TSCTFC 0x40fc
+#define STAT_DROPPED 0x403c /* HTDPMC */
+
+struct tx {
+	struct igb_fn *fn;
+	struct igb_batch *b;
+	struct igb_txq *q;
+	unsigned queue;
+	uint32_t vlan; /* of a legacy descriptor */
+};
+
+static bool room(const struct igb_batch *b, uint32_t len)
+{
+	return b->n < IGB_BATCH && b->used + len <= IGB_ARENA;
+}
+
+static void dropped(struct tx *t)
+{
+	if (!t->fn->vf)
+		igb_count(t->fn->card, STAT_DROPPED, 1);
+}
+
+static const struct igb_tx_context *context(const struct tx *t)
+{
+	return &t->q->context[IGB_TXD_IDX(t->q->olinfo) & 1];
+}
+
+/* ------------------------------------------------------------------ frames */
+
+static uint8_t *insert_tag(uint8_t *data, uint32_t *len, uint16_t tag)
+{
+	memmove(data + 16, data + 12, *len - 12);
+	data[12] = 0x81;
+	data[13] = 0x00;
+	data[14] = (uint8_t)(tag >> 8);
+	data[15] = (uint8_t)tag;
+	*len += 4;
+	return data;
+}
+
+/* The frame at the end of the arena, @len bytes with room for a tag and padding, is complete. */
+static void emit(struct tx *t, uint32_t len)
+{
+	struct igb_fn *fn = t->fn;
+	struct igb_batch *b = t->b;
+	uint8_t *data = b->arena + b->used;
+	uint32_t cmd = t->q->cmd;
+	uint16_t port_vlan = fn->vf ? fn->policy.vlan : 0;
+
+	if (fn->vf && !igb_policy_allows(fn, data, len))
+		return;
+	if (port_vlan)
+		insert_tag(data, &len, port_vlan);
+	else if (cmd & IGB_TXD_VLE && (fn->vf || igb_get(fn, IGB_R_CTRL, 0) & IGB_CTRL_VME))
+		insert_tag(data, &len,
+			   (uint16_t)(cmd & IGB_TXD_DEXT ? IGB_CTXT_VLAN(le32_get(context(t)->lens))
+							 : t->vlan));
+	if (len < MIN_FRAME) {
+		memset(data + len, 0, MIN_FRAME - len);
+		len = MIN_FRAME;
+	}
+	b->frames[b->n++] = (struct igb_frame){
+		.data = data,
+		.len = len,
+		.own = !fn->vf && (igb_phy_loopback(fn->card) ||
+				   IGB_RCTL_LBM(igb_get(fn, IGB_R_RCTL, 0)) == 1 ||
+				   IGB_RCTL_LBM(igb_get(fn, IGB_R_RCTL, 0)) == 3),
+	};
+	b->used += (uint32_t)ALIGN_UP(len, 64);
+}
+
+static void put16(uint8_t *p, uint16_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static uint16_t get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static void ip_checksum(uint8_t *ip, uint32_t ip_len)
+{
+	put16(ip + 10, 0);
+	put16(ip + 10, (uint16_t)~igb_sum_fold(igb_sum(ip, ip_len, 0)));
+}
+
+/* Where the checksum of a layer 4 header is; 0: it has none that we write. */
+static unsigned l4_checksum_at(unsigned l4t)
+{
+	return l4t == IGB_L4T_TCP ? 16 : l4t == IGB_L4T_UDP ? 6 : 0;
+}
+
+/* The field holds the sum of the pseudo header: the driver's. */
+static void l4_checksum(uint8_t *l4, uint32_t len, unsigned l4t)
+{
+	unsigned at = l4_checksum_at(l4t);
+	uint16_t sum;
+
+	if (!at || len < at + 2)
+		return;
+	sum = (uint16_t)~igb_sum_fold(igb_sum(l4, len, 0));
+	/* Zero would mean "none" in UDP. */
+	put16(l4 + at, l4t == IGB_L4T_UDP && !sum ? 0xffff : sum);
+}
+
+/* CRC32c of an SCTP packet, whose field counts as zero. */
+static void sctp_checksum(uint8_t *l4, uint32_t len)
+{
+	uint32_t crc = 0xffffffffu;
+
+	if (len < 12)
+		return;
+	memset(l4 + 8, 0, 4);
+	for (uint32_t i = 0; i < len; i++) {
+		crc ^= l4[i];
+		for (unsigned k = 0; k < 8; k++)
+			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+	}
+	crc = htole32(~crc);
+	memcpy(l4 + 8, &crc, 4);
+}
+
+static void offload(const struct tx *t, uint8_t *data, uint32_t len)
+{
+	const struct igb_tx_context *c = context(t);
+	uint32_t maclen = IGB_CTXT_MACLEN(le32_get(c->lens));
+	uint32_t iplen = IGB_CTXT_IPLEN(le32_get(c->lens));
+	uint32_t type = le32_get(c->type), olinfo = t->q->olinfo;
+
+	if (maclen < HEADER_MIN || maclen + iplen > len)
+		return;
+	if (olinfo & IGB_TXD_IXSM && type & IGB_CTXT_IP4 && iplen >= 20)
+		ip_checksum(data + maclen, iplen);
+	if (!(olinfo & IGB_TXD_TXSM))
+		return;
+	if (IGB_CTXT_L4T(type) == IGB_L4T_SCTP)
+		sctp_checksum(data + maclen + iplen, len - maclen - iplen);
+	else
+		l4_checksum(data + maclen + iplen, len - maclen - iplen, IGB_CTXT_L4T(type));
+}
+
+/* Legacy: a sum from CSS on, put at CSO. */
+static void legacy_checksum(const struct tx *t, uint8_t *data, uint32_t len)
+{
+	uint32_t start = IGB_TXD_LEGACY_CSS(t->q->olinfo), at = IGB_TXD_LEGACY_CSO(t->q->cmd);
+
+	if (start < len && at + 2 <= len)
+		put16(data + at, (uint16_t)~igb_sum_fold(igb_sum(data + start, len - start, 0)));
+}
+
+/* ------------------------------------------------------------------ segmentation */
+
+struct tso {
+	const uint8_t *packet;
+	uint32_t len, header, maclen, iplen, mss;
+	bool ip4, tcp;
+};
+
+static bool tso_shape(const struct tx *t, const uint8_t *packet, uint32_t len, struct tso *s)
+{
+	const struct igb_tx_context *c = context(t);
+	uint32_t type = le32_get(c->type), l4len = IGB_CTXT_L4LEN(le32_get(c->mss));
+
+	*s = (struct tso){
+		.packet = packet,
+		.len = len,
+		.maclen = IGB_CTXT_MACLEN(le32_get(c->lens)),
+		.iplen = IGB_CTXT_IPLEN(le32_get(c->lens)),
+		.mss = IGB_CTXT_MSS(le32_get(c->mss)),
+		.ip4 = type & IGB_CTXT_IP4,
+		.tcp = IGB_CTXT_L4T(type) == IGB_L4T_TCP,
+	};
+	s->header = s->maclen + s->iplen + l4len;
+	return s->mss && s->maclen >= HEADER_MIN && s->iplen >= (s->ip4 ? 20u : 40u) &&
+	       l4len >= (s->tcp ? 20u : 8u) && IGB_CTXT_L4T(type) <= IGB_L4T_TCP &&
+	       s->header + s->mss <= IGB_FRAME_MAX && s->header < len;
+}
+
+/* Header of segment @n, which carries @size bytes from @at of the payload. */
+static void tso_header(const struct tso *s, uint8_t *data, unsigned n, uint32_t at, uint32_t size,
+		       bool last)
+{
+	uint8_t *ip = data + s->maclen, *l4 = ip + s->iplen;
+	uint32_t l4_size = s->header - s->maclen - s->iplen + size, seq, sum;
+
+	if (s->ip4) {
+		put16(ip + 2, (uint16_t)(s->iplen + l4_size));
+		put16(ip + 4, (uint16_t)(get16(ip + 4) + n));
+		ip_checksum(ip, s->iplen);
+	} else {
+		put16(ip + 4, (uint16_t)(s->iplen - 40 + l4_size));
+	}
+	if (s->tcp) {
+		seq = ((uint32_t)get16(l4 + 4) << 16 | get16(l4 + 6)) + at;
+		put16(l4 + 4, (uint16_t)(seq >> 16));
+		put16(l4 + 6, (uint16_t)seq);
+		/* FIN and PSH belong to the last, CWR to the first. */
+		l4[13] &= (uint8_t) ~((last ? 0 : 0x09) | (n ? 0x80 : 0));
+	} else {
+		put16(l4 + 4, (uint16_t)l4_size);
+	}
+	/* The driver's sum of the pseudo header is without the length. */
+	sum = (uint32_t)get16(l4 + (s->tcp ? 16 : 6)) + l4_size;
+	put16(l4 + (s->tcp ? 16 : 6), igb_sum_fold(sum));
+	l4_checksum(l4, l4_size, s->tcp ? IGB_L4T_TCP : IGB_L4T_UDP);
+}
+
+/* How many segments go, from the one after the last that went. */
+static bool segment(struct tx *t, const struct tso *s)
+{
+	struct igb_txq *q = t->q;
+	uint32_t payload = s->len - s->header;
+
+	while (q->sent < payload) {
+		uint32_t size = MIN(s->mss, payload - q->sent);
+		uint8_t *data = t->b->arena + t->b->used;
+
+		if (!room(t->b, s->header + size + 64))
+			return false;
+		memcpy(data, s->packet, s->header);
+		memcpy(data + s->header, s->packet + s->header + q->sent, size);
+		tso_header(s, data, q->segments++, q->sent, size, q->sent + size == payload);
+		q->sent += size;
+		emit(t, s->header + size);
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------ packets */
+
+static void packet_done(struct igb_txq *q)
+{
+	q->begun = q->bad = false;
+	q->len = 0;
+	q->sent = 0;
+	q->segments = 0;
+}
+
+/* The packet is complete, in @data, which is the arena's end unless it is to be segmented. False:
+ * the batch is full, call again. */
+static bool finish(struct tx *t, uint8_t *data, uint32_t len)
+{
+	struct igb_txq *q = t->q;
+	bool advanced = q->cmd & IGB_TXD_DEXT;
+	struct tso s;
+
+	if (advanced && q->cmd & IGB_TXD_TSE) {
+		if (!tso_shape(t, data, len, &s)) {
+			igb_count(t->fn->card, STAT_TSCTFC, 1);
+			dropped(t);
+			return true;
+		}
+		if (!segment(t, &s))
+			return false;
+		igb_count(t->fn->card, STAT_TSCTC, 1);
+		return true;
+	}
+	if (len < HEADER_MIN || len > IGB_FRAME_MAX) {
+		dropped(t);
+		return true;
+	}
+	if (data != t->b->arena + t->b->used) {
+		if (!room(t->b, len + 64))
+			return false;
+		memcpy(t->b->arena + t->b->used, data, len);
+		data = t->b->arena + t->b->used;
+	}
+	if (advanced && q->olinfo & (IGB_TXD_IXSM | IGB_TXD_TXSM))
+		offload(t, data, len);
+	else if (!advanced && q->cmd & IGB_TXD_IC)
+		legacy_checksum(t, data, len);
+	emit(t, len);
+	return true;
+}
+
+/* Reads a descriptor's buffer behind what the packet has so far. -EAGAIN; else 0. */
+static int collect(struct tx *t, uint64_t addr, uint32_t len)
+{
+	struct igb_txq *q = t->q;
+	int ret;
+
+	if (q->bad || !len)
+		return 0;
+	if (!q->packet)
+		q->packet = malloc(IGB_PACKET_MAX);
+	if (!q->packet || q->len + len > IGB_PACKET_MAX) {
+		q->bad = true;
+		return 0;
+	}
+	ret = igb_dma_read(t->fn, addr, q->packet + q->len, len);
+	if (ret == -EAGAIN)
+		return ret;
+	q->bad = ret;
+	q->len += len;
+	return 0;
+}
+
+/* One data descriptor. 0; -EAGAIN memory may wait, -ENOSPC the batch is full: again later. */
+static int data_descriptor(struct tx *t, const struct igb_tx_desc *d)
+{
+	struct igb_txq *q = t->q;
+	uint32_t cmd = le32_get(d->cmd), len = IGB_TXD_LEN(cmd);
+	uint64_t addr = le64_get(d->addr);
+	int ret;
+
+	if (!q->begun) {
+		q->cmd = cmd;
+		q->olinfo = le32_get(d->olinfo);
+		if (cmd & IGB_TXD_EOP && !(cmd & IGB_TXD_DEXT && cmd & IGB_TXD_TSE)) {
+			if (len > IGB_FRAME_MAX || !len) {
+				dropped(t);
+				return 0;
+			}
+			if (!room(t->b, len + 64))
+				return -ENOSPC;
+			t->vlan = IGB_TXD_LEGACY_VLAN(q->olinfo);
+			ret = igb_dma_read(t->fn, addr, t->b->arena + t->b->used, len);
+			if (ret == -EAGAIN)
+				return ret;
+			if (ret)
+				dropped(t);
+			else
+				(void)finish(t, t->b->arena + t->b->used, len);
+			return 0;
+		}
+		q->begun = true;
+	}
+	if (!q->complete) {
+		ret = collect(t, addr, len);
+		if (ret)
+			return ret;
+		/* Of a legacy packet the last descriptor has the tag. */
+		t->vlan = IGB_TXD_LEGACY_VLAN(le32_get(d->olinfo));
+		if (!(cmd & IGB_TXD_EOP))
+			return 0;
+		q->cmd |= cmd & (IGB_TXD_VLE | IGB_TXD_IC);
+	}
+	q->complete = true;
+	if (q->bad)
+		dropped(t);
+	else if (!finish(t, q->packet, q->len))
+		return -ENOSPC;
+	q->complete = false;
+	packet_done(q);
+	return 0;
+}
+
+static void take_context(struct igb_txq *q, const struct igb_tx_desc *d)
+{
+	struct igb_tx_context c;
+
+	memcpy(&c, d, sizeof(c));
+	q->context[IGB_CTXT_IDX(le32_get(c.mss)) & 1] = c;
+}
+
+/* ------------------------------------------------------------------ the ring */
+
+/* Tells the driver that descriptor @at is done, in the way that it asked for. */
+static bool report(struct tx *t, uint64_t ring, uint32_t at, uint32_t entries)
+{
+	struct igb_fn *fn = t->fn;
+	uint32_t low = igb_get(fn, IGB_R_TDWBAL, t->queue);
+	uint64_t head;
+	le32 wire;
+
+	if (!(low & IGB_TDWBA_EN))
+		return !igb_dma_write64(fn, ring + 16ull * at + 8, (uint64_t)IGB_TXD_DD << 32);
+	head = (uint64_t)igb_get(fn, IGB_R_TDWBAH, t->queue) << 32 | (low & ~3u);
+	wire = le32_make((at + 1) % entries);
+	return !igb_dma_write(fn, head, &wire, sizeof(wire));
+}
+
+struct ring {
+	uint64_t base;
+	uint32_t entries, head, tail;
+};
+
+/* Up to a batch of descriptors. 0: go on; -EAGAIN, -ENOSPC, -ENOENT: nothing more now. */
+static int run_some(struct tx *t, struct ring *r, bool *reported)
+{
+	struct igb_tx_desc descs[IGB_BATCH];
+	uint32_t n = (r->tail >= r->head ? r->tail : r->entries) - r->head;
+	int ret = 0;
+
+	if (!n)
+		return -ENOENT;
+	n = MIN(n, IGB_BATCH);
+	ret = igb_dma_read(t->fn, r->base + 16ull * r->head, descs, n * sizeof(descs[0]));
+	if (ret == -EAGAIN)
+		return ret;
+	if (ret) {
+		/* A ring that is not there: what it would have said is lost. */
+		r->head = r->tail;
+		dropped(t);
+		return -ENOENT;
+	}
+	for (uint32_t i = 0; i < n && !ret; i++) {
+		uint32_t cmd = le32_get(descs[i].cmd);
+
+		if (cmd & IGB_TXD_DEXT && IGB_TXD_DTYP(cmd) == IGB_TXD_CONTEXT)
+			take_context(t->q, &descs[i]);
+		else
+			ret = data_descriptor(t, &descs[i]);
+		if (ret)
+			break;
+		if (cmd & IGB_TXD_RS)
+			*reported |= report(t, r->base, r->head, r->entries);
+		r->head = (r->head + 1) % r->entries;
+	}
+	return ret;
+}
+
+/* True: it has more, and the batch is full. */
+static bool run_queue(struct igb_fn *fn, struct igb_batch *b, unsigned queue)
+{
+	struct tx t = { .fn = fn, .b = b, .q = &fn->tx[queue], .queue = queue };
+	struct ring r;
+	bool reported = false;
+	int ret = 0;
+
+	r.base = igb_ring(fn, IGB_R_TDBAL, queue, &r.entries);
+	r.head = igb_get(fn, IGB_R_TDH, queue);
+	r.tail = igb_get(fn, IGB_R_TDT, queue);
+	/* A tail outside of the ring: there is nothing to send until it is inside. */
+	if (!fn->tx_on[queue] || r.head >= r.entries || r.tail >= r.entries)
+		return false;
+	while (!ret)
+		ret = run_some(&t, &r, &reported);
+	igb_set_queue_reg(fn, IGB_R_TDH, queue, r.head);
+	if (reported)
+		igb_irq_tx(fn, queue);
+	return ret == -ENOSPC;
+}
+
+bool igb_tx(struct igb_fn *fn, struct igb_batch *b)
+{
+	uint32_t pending = fn->tx_pending;
+
+	if (!fn->vf && !(igb_get(fn, IGB_R_TCTL, 0) & IGB_TCTL_EN))
+		return false;
+	/* Each queue in its turn: a batch begins behind the one that filled the last. */
+	for (unsigned i = 0; i < fn->n_queues && pending; i++) {
+		unsigned queue = (fn->tx_turn + i) % fn->n_queues;
+
+		if (!(pending & BIT(queue)))
+			continue;
+		if (run_queue(fn, b, queue)) {
+			fn->tx_turn = (queue + 1) % fn->n_queues;
+			return true;
+		}
+		if (fn->slow && !fn->may_wait)
+			return false; /* its own thread does it */
+		fn->tx_pending &= ~BIT(queue);
+	}
+	return false;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who moves frames: one thread for a card, and one for each slow function.
+ *
+ * Where drivers store by mmap nothing tells of a store, so the card's thread looks: all the time
+ * for a moment after there was work, then less and less often, as nvme's worker does; never less
+ * than every four milliseconds. Where nothing is mapped it sleeps until it is woken.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "device/igb/priv.h"
+
+#define SPIN_NS 50000u	  /* keep looking that long after work */
+#define YIELD_NS 5000u	  /* of that, before others on this core are let in */
+#define CROWDED_NS 40000u /* a yield that takes longer means that others want the core */
+#define CROWDED_FOR_NS 10000000u
+#define SLEEP_SHARE 8	      /* sleep a 1/n of the time since the last work, */
+#define SLEEP_MIN_NS 20000u   /* but at least */
+#define SLEEP_MAX_NS 4000000u /* and at most this */
+#define REGISTERS_NS 20000u   /* registers other than tails are looked at that often */
+
+void igb_kick(struct igb_fn *fn)
+{
+	struct igb_worker *w = fn->slow && fn->worker.started ? &fn->worker : &fn->card->worker;
+
+	if (fn->card->manual)
+		return;
+	pthread_mutex_lock(&w->lock);
+	if (!w->kicked) {
+		w->kicked = true;
+		pthread_cond_signal(&w->wake);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Its memory may make us wait: from now on it is served by a thread of its own. Under its lock. */
+void igb_make_slow(struct igb_fn *fn)
+{
+	if (fn->slow)
+		return;
+	if (!fn->card->manual && !fn->worker.started && igb_worker_start(&fn->worker)) {
+		/* No thread is to be had: the queues stand still until there is one. */
+		return;
+	}
+	fn->slow = true;
+	igb_kick(fn);
+}
+
+/* One look at a function. True: there was something to do. */
+static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *resume_ns)
+{
+	struct igb_batch *b = w->batch;
+	bool work = false;
+
+	pcif_lock(fn->f);
+	if (fn->slow != (w->fn == fn) && !fn->card->manual) {
+		pcif_unlock(fn->f);
+		return false;
+	}
+	fn->in_worker = true;
+	fn->may_wait = fn->slow;
+	if (fn->shared && scan)
+		work = pcif_regs_scan(fn->regs);
+	else if (fn->shared)
+		igb_scan_tails(fn);
+	if (fn->slow)
+		work |= igb_backlog_run(fn);
+	if (fn->tx_pending)
+		work |= igb_tx(fn, b);
+	igb_irq_update(fn);
+	if (fn->irq_at && (!*resume_ns || fn->irq_at < *resume_ns))
+		*resume_ns = fn->irq_at;
+	fn->in_worker = fn->may_wait = false;
+	pcif_unlock(fn->f);
+	work |= b->n;
+	if (b->n)
+		igb_switch(fn->card, fn->port, b, fn);
+	return work;
+}
+
+/**
+ * igb_step() - one look at all that @w serves.
+ * @scan: at all registers that clients can map, not only at tails
+ * @resume_ns: when an interrupt that waits is due; 0: none does
+ */
+bool igb_step(struct igb_worker *w, bool scan, uint64_t *resume_ns)
+{
+	bool work = false;
+
+	*resume_ns = 0;
+	if (w->fn)
+		return serve(w, w->fn, scan, resume_ns);
+	for (unsigned port = 0; port < IGB_PORTS; port++) {
+		struct igb_fn *fn = igb_port_get(w->card, port);
+
+		if (!fn)
+			continue;
+		if (!fn->slow || w->card->manual)
+			work |= serve(w, fn, scan, resume_ns);
+		igb_port_put(fn);
+	}
+	return work;
+}
+
+/* ------------------------------------------------------------------ the thread */
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield" ::: "memory");
+#else
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+/* Sleeps until woken or until @deadline_ns (0: no end). False: time to quit. */
+static bool wait_kick(struct igb_worker *w, uint64_t deadline_ns)
+{
+	struct timespec ts = { (time_t)(deadline_ns / 1000000000u),
+			       (long)(deadline_ns % 1000000000u) };
+	bool quit;
+
+	pthread_mutex_lock(&w->lock);
+	while (!w->kicked && !w->quit) {
+		if (!deadline_ns)
+			pthread_cond_wait(&w->wake, &w->lock);
+		else if (pthread_cond_timedwait(&w->wake, &w->lock, &ts) == ETIMEDOUT)
+			break;
+	}
+	w->kicked = false;
+	quit = w->quit;
+	pthread_mutex_unlock(&w->lock);
+	return !quit;
+}
+
+static bool any_shared(struct igb_worker *w)
+{
+	bool any = false;
+
+	if (w->fn)
+		return w->fn->shared;
+	pthread_mutex_lock(&w->card->ports_lock);
+	for (unsigned i = 0; i < IGB_PORTS; i++)
+		any |= w->card->ports[i] && w->card->ports[i]->shared && !w->card->ports[i]->slow;
+	pthread_mutex_unlock(&w->card->ports_lock);
+	return any;
+}
+
+struct pace {
+	uint64_t last_work;
+	uint64_t crowded_until;
+};
+
+/* What to do after a round without work. False: time to quit. */
+static bool idle(struct igb_worker *w, uint64_t now, uint64_t resume_ns, struct pace *p)
+{
+	uint64_t since = now - p->last_work, until;
+
+	if (!any_shared(w))
+		return wait_kick(w, resume_ns);
+	if (since < YIELD_NS) {
+		cpu_relax();
+		return true;
+	}
+	if (since < SPIN_NS && now >= p->crowded_until) {
+		uint64_t after;
+
+		sched_yield();
+		after = time_mono_ns();
+		if (after - now > CROWDED_NS)
+			p->crowded_until = after + CROWDED_FOR_NS;
+		return true;
+	}
+	until = now + MIN(MAX(since / SLEEP_SHARE, SLEEP_MIN_NS), SLEEP_MAX_NS);
+	return wait_kick(w, resume_ns ? MIN(until, resume_ns) : until);
+}
+
+static bool quits(struct igb_worker *w)
+{
+	bool quit;
+
+	pthread_mutex_lock(&w->lock);
+	quit = w->quit;
+	pthread_mutex_unlock(&w->lock);
+	return quit;
+}
+
+static void *worker_main(void *data)
+{
+	struct igb_worker *w = data;
+	struct pace pace = { .last_work = time_mono_ns() };
+	uint64_t last_scan = 0, resume_ns;
+	bool go = true;
+
+	prctl(PR_SET_TIMERSLACK, 1);
+	while (go) {
+		uint64_t now = time_mono_ns();
+		bool scan = now - last_scan >= REGISTERS_NS;
+		bool work = igb_step(w, scan, &resume_ns);
+
+		if (scan)
+			last_scan = now;
+		if (work) {
+			pace.last_work = time_mono_ns();
+			go = !quits(w);
+		} else {
+			go = idle(w, now, resume_ns, &pace);
+		}
+	}
+	return NULL;
+}
+
+int igb_worker_init(struct igb_worker *w, struct igb_card *card, struct igb_fn *fn)
+{
+	pthread_condattr_t attr;
+
+	w->card = card;
+	w->fn = fn;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	return 0;
+}
+
+int igb_worker_start(struct igb_worker *w)
+{
+	int ret;
+
+	if (!w->batch)
+		w->batch = malloc(sizeof(*w->batch));
+	if (!w->batch)
+		return -ENOMEM;
+	w->batch->n = w->batch->used = 0;
+	ret = w->card->manual ? 0 : thread_start(&w->thread, KIB(256), worker_main, w);
+	w->started = !ret && !w->card->manual;
+	return ret;
+}
+
+void igb_worker_stop(struct igb_worker *w)
+{
+	if (!w->started)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->quit = true;
+	pthread_cond_signal(&w->wake);
+	pthread_mutex_unlock(&w->lock);
+	pthread_join(w->thread, NULL);
+	w->started = false;
+}
+
+void igb_worker_fini(struct igb_worker *w)
+{
+	free(w->batch);
+	pthread_cond_destroy(&w->wake);
+	pthread_mutex_destroy(&w->lock);
+}

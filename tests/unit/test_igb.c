@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The network card: what a driver asks before it sends, and frames between functions. */
+#include "igb_client.h"
+
+static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+static const uint8_t stranger[6] = { 0x52, 0x54, 0, 9, 9, 9 };
+
+static uint16_t nvm(struct nic *n, unsigned word)
+{
+	uint32_t v;
+
+	reg_write(n, 0x14, word << 2 | IGB_EERD_START);
+	v = reg_read(n, 0x14);
+	assert_true(v & IGB_EERD_DONE);
+	return (uint16_t)(v >> 16);
+}
+
+static void nvm_has_the_address(void **state)
+{
+	struct card *c = card_new("mac=52:54:00:12:34:56", 0);
+	uint16_t sum = 0;
+
+	assert_int_equal(nvm(&c->pf, 0), 0x5452);
+	assert_int_equal(nvm(&c->pf, 1), 0x1200);
+	assert_int_equal(nvm(&c->pf, 2), 0x5634);
+	for (unsigned i = 0; i <= 0x3f; i++)
+		sum = (uint16_t)(sum + nvm(&c->pf, i));
+	assert_int_equal(sum, 0xbaba);
+	/* The first receive address has it from the start. */
+	assert_int_equal(reg_read(&c->pf, 0x5400), 0x12005452);
+	assert_int_equal(reg_read(&c->pf, 0x5404), IGB_RAH_AV | 0x5634);
+	card_free(c);
+}
+
+static uint32_t mdic(struct nic *n, uint32_t op, unsigned phy, unsigned reg, uint16_t value)
+{
+	reg_write(n, 0x20, op | phy << 21 | reg << 16 | value);
+	return reg_read(n, 0x20);
+}
+
+static void phy_and_link(void **state)
+{
+	struct card *c = card_new("vfs=0", 0);
+	struct nic *n = &c->pf;
+	uint32_t v = mdic(n, IGB_MDIC_READ, 1, 2, 0);
+
+	assert_true(v & IGB_MDIC_READY);
+	assert_int_equal(v & 0xffff, 0x02a8);
+	assert_true(mdic(n, IGB_MDIC_READ, 3, 2, 0) & IGB_MDIC_ERROR);
+	assert_true(mdic(n, IGB_MDIC_READ, 1, 1, 0) & 0x4);
+	assert_true(reg_read(n, 0x8) & IGB_STATUS_LU);
+	/* Power down takes the link away, and tells. */
+	reg_write(n, 0xd0, IGB_ICR_LSC);
+	(void)reg_read(n, 0xc0);
+	mdic(n, IGB_MDIC_WRITE, 1, 0, 0x1940);
+	assert_false(reg_read(n, 0x8) & IGB_STATUS_LU);
+	assert_int_equal(reg_read(n, 0xc0) & ~IGB_ICR_INTA, IGB_ICR_LSC);
+	mdic(n, IGB_MDIC_WRITE, 1, 0, 0x1140);
+	assert_true(reg_read(n, 0x8) & IGB_STATUS_LU);
+	card_free(c);
+}
+
+static void options(void **state)
+{
+	static const struct {
+		const char *key, *value, *word;
+	} bad[] = {
+		{ "mac", "52:54:00:12:34", "six bytes" },
+		{ "mac", "01:00:5e:00:00:01", "group" },
+		{ "mac", "00:00:00:00:00:00", "zero" },
+		{ "vfs", "8", "vfs" },
+		{ "vf_vlan", "4095", "vf_vlan" },
+		{ "mmio", "some", "mmio" },
+		{ "mac", "52:54:00:12:34:5g", "six bytes" },
+	};
+	struct pci_bdf bdf = { 0, 0x65, 0, 0 };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct pcif_reply_error err = { "" };
+		struct pcif_params *params;
+		struct pcim *m;
+
+		pcim_params_new(&params);
+		pcim_params_set(params, bad[i].key, bad[i].value);
+		pcim_new(&m);
+		assert_int_equal(pcim_add(m, bdf, &device_igb, params, &err), -EINVAL);
+		if (!strstr(err.text, bad[i].word))
+			fail_msg("%s=%s: %s", bad[i].key, bad[i].value, err.text);
+		pcim_free(m);
+		pcim_params_free(params);
+	}
+}
+
+/* Sends to where @to says and finds it at @n, or not. */
+static void expect(struct card *c, struct nic *from, struct nic *n, const uint8_t *to, uint32_t len,
+		   bool arrives)
+{
+	uint8_t out[IGB_FRAME_MAX], in[IGB_FRAME_MAX];
+	uint32_t status = 0;
+
+	frame_make(out, len, to, from->mac, 0x88b5);
+	nic_send(c, from, out, len);
+	assert_int_equal(nic_receive(n, in, &status), arrives ? MAX(len, 60u) : 0);
+	if (arrives) {
+		assert_memory_equal(in, out, len);
+		assert_true(status & IGB_RXD_LB);
+	}
+}
+
+static void frames_between_functions(void **state)
+{
+	struct card *c = card_new("vfs=3,mac=52:54:00:12:34:50", 3);
+	struct nic *a = &c->vfs[0], *b = &c->vfs[1], *pf = &c->pf;
+
+	nic_start(a);
+	nic_start(b);
+	nic_start(pf);
+	assert_int_equal(a->mac[5], 0x51);
+	assert_int_equal(b->mac[5], 0x52);
+	for (unsigned i = 0; i < 3 * RING; i++)
+		expect(c, a, b, b->mac, 60 + i * 7, true);
+	expect(c, a, b, b->mac, 20, true); /* padded */
+	expect(c, b, pf, pf->mac, 1000, true);
+	expect(c, pf, a, a->mac, 1514, true);
+	expect(c, a, pf, b->mac, 100, false);
+	assert_int_equal(nic_receive(b, (uint8_t[IGB_FRAME_MAX]){ 0 }, NULL), 100);
+	expect(c, a, b, stranger, 100, false);
+	/* Broadcast: everybody but the sender; VF 2 has no driver. */
+	expect(c, a, b, broadcast, 64, true);
+	assert_int_equal(nic_receive(pf, (uint8_t[IGB_FRAME_MAX]){ 0 }, NULL), 64);
+	assert_int_equal(nic_receive(a, (uint8_t[IGB_FRAME_MAX]){ 0 }, NULL), 0);
+	/* What was sent is reported. */
+	assert_true(le32_get(tx_ring(a)[0].olinfo) & IGB_TXD_DD);
+	assert_int_equal(reg_read(a, a->tx_base + 0x10), a->tx_tail);
+	card_free(c);
+}
+
+static void spoofed_frames_are_stopped(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
+	uint8_t frame[100], in[IGB_FRAME_MAX];
+
+	nic_start(a);
+	nic_start(b);
+	frame_make(frame, sizeof(frame), b->mac, stranger, 0x88b5);
+	nic_send(c, a, frame, sizeof(frame));
+	assert_int_equal(nic_receive(b, in, NULL), 0);
+	assert_int_equal(c->card->spoofed, 1);
+	expect(c, a, b, b->mac, 100, true);
+	card_free(c);
+}
+
+/* Descriptors that lead nowhere, tails outside of the ring: dropped, and the queue goes on. */
+static void nonsense(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
+	uint8_t frame[100], in[IGB_FRAME_MAX];
+
+	nic_start(a);
+	nic_start(b);
+	frame_make(frame, sizeof(frame), b->mac, a->mac, 0x88b5);
+	tx_desc(a, 0x7000000000ull, TX_DATA | IGB_TXD_EOP | 100, 100 << 14);
+	tx_desc(a, NIC_IOVA + TX_BUFS, TX_DATA | IGB_TXD_EOP | 0, 0);
+	tx_desc(a, NIC_IOVA + TX_BUFS, TX_DATA | IGB_TXD_EOP | 0xffff, 0);
+	tx_desc(a, 0x7000000000ull, TX_DATA | 100, 200 << 14);
+	tx_desc(a, NIC_IOVA + TX_BUFS, TX_DATA | IGB_TXD_EOP | 100, 0);
+	nic_send(c, a, frame, sizeof(frame));
+	assert_int_equal(nic_receive(b, in, NULL), 100);
+	assert_int_equal(nic_receive(b, in, NULL), 0);
+	assert_int_equal(reg_read(a, a->tx_base + 0x10), a->tx_tail);
+	reg_write(a, a->tx_base + 0x18, RING + 5);
+	card_pump(c);
+	expect(c, a, b, b->mac, 100, true);
+	/* A receive buffer that is not there: the descriptor comes back with an error. */
+	rx_ring(b)[b->rx_next].lo = le64_make(0x7000000000ull);
+	reg_write(b, b->rx_base + 0x28, 0);
+	reg_write(b, b->rx_base + 0x28, IGB_QUEUE_ENABLE);
+	b->rx_next = 0;
+	rx_ring(b)[0].lo = le64_make(0x7000000000ull);
+	nic_send(c, a, frame, sizeof(frame));
+	assert_int_equal(nic_receive(b, in, NULL), 0);
+	assert_true((uint32_t)le64_get(rx_ring(b)[0].hi) == 0);
+	expect(c, a, b, b->mac, 100, true);
+	card_free(c);
+}
+
+/* A queue without buffers drops, and goes on when it has some. */
+static void no_buffers(void **state)
+{
+	struct card *c = card_new("vfs=1", 1);
+	struct nic *a = &c->vfs[0], *pf = &c->pf;
+	uint8_t in[IGB_FRAME_MAX];
+
+	nic_start(a);
+	nic_start(pf);
+	reg_write(pf, pf->rx_base + 0x18, 2);
+	(void)reg_read(pf, 0x4010);
+	for (unsigned i = 0; i < 5; i++) {
+		uint8_t frame[64];
+
+		frame_make(frame, 64, pf->mac, a->mac, 0x88b5);
+		nic_send(c, a, frame, 64);
+	}
+	assert_int_equal(reg_read(pf, 0x4010), 3);
+	assert_int_equal(reg_read(pf, 0x4010), 0);
+	pf->rx_tail = 2;
+	assert_int_equal(nic_receive(pf, in, NULL), 64);
+	assert_int_equal(nic_receive(pf, in, NULL), 64);
+	assert_int_equal(nic_receive(pf, in, NULL), 0);
+	expect(c, a, pf, pf->mac, 64, true);
+	card_free(c);
+}
+
+/* Vectors by IVAR, one interrupt for a batch, automatic clear and mask. */
+static void interrupts_of_a_vf(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
+	uint8_t frame[64];
+
+	nic_start(a);
+	nic_start(b);
+	reg_write(b, 0x1700, 0x80 | 0x81 << 8); /* receive: vector 0, transmit: 1 */
+	reg_write(b, 0x1740, 0x82);
+	reg_write(b, 0x152c, 7);
+	reg_write(b, 0x1530, 7);
+	reg_write(b, 0x1524, 7);
+	frame_make(frame, 64, b->mac, a->mac, 0x88b5);
+	for (unsigned i = 0; i < 10; i++)
+		tx_desc(a, tx_buf(a, frame, 64), TX_DATA | IGB_TXD_EOP | 64, 64 << 14);
+	tx_ring_bell(a);
+	card_pump(c);
+	assert_int_equal(b->irqs[0], 1);
+	assert_int_equal(reg_read(b, 0x1524), 6); /* masked itself */
+	nic_send(c, a, frame, 64);
+	assert_int_equal(b->irqs[0], 1);
+	reg_write(b, 0x1524, 1);
+	assert_int_equal(b->irqs[0], 2);
+	frame_make(frame, 64, a->mac, b->mac, 0x88b5);
+	nic_send(c, b, frame, 64);
+	assert_int_equal(b->irqs[1], 1);
+	assert_int_equal(b->irqs[2], 0);
+	reg_write(b, 0x800, IGB_MSG_SET_LPE);
+	reg_write(b, 0x804, 1518);
+	reg_write(b, 0xc40, IGB_V2P_REQ);
+	assert_int_equal(b->irqs[2], 1);
+	assert_int_equal(reg_read(b, 0x800), IGB_MSG_SET_LPE | IGB_MSG_CTS | IGB_MSG_ACK);
+	assert_int_equal(reg_read(b, 0xc40), IGB_V2P_PFSTS | IGB_V2P_PFACK);
+	assert_int_equal(reg_read(b, 0xc40), 0);
+	card_free(c);
+}
+
+/* A reset of the VF, or of the PF, ends all that was set up. */
+static void resets(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
+	uint8_t frame[64], in[IGB_FRAME_MAX];
+
+	nic_start(a);
+	nic_start(b);
+	reg_write(b, 0, IGB_CTRL_RST);
+	frame_make(frame, 64, b->mac, a->mac, 0x88b5);
+	nic_send(c, a, frame, 64);
+	assert_int_equal(nic_receive(b, in, NULL), 0);
+	nic_start(b);
+	expect(c, a, b, b->mac, 64, true);
+	pcif_reset(a->f);
+	pcif_config_write(a->f, 4, 2, 6);
+	assert_int_equal(reg_read(a, a->tx_base + 0x28), 0);
+	tx_ring_bell(a);
+	card_pump(c);
+	assert_int_equal(nic_receive(b, in, NULL), 0);
+	nic_start(a);
+	expect(c, a, b, b->mac, 64, true);
+	card_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nvm_has_the_address),
+		cmocka_unit_test(phy_and_link),
+		cmocka_unit_test(options),
+		cmocka_unit_test(frames_between_functions),
+		cmocka_unit_test(spoofed_frames_are_stopped),
+		cmocka_unit_test(nonsense),
+		cmocka_unit_test(no_buffers),
+		cmocka_unit_test(interrupts_of_a_vf),
+		cmocka_unit_test(resets),
+	};
+
+	return cmocka_run_group_tests_name("igb", tests, NULL, NULL);
+}
