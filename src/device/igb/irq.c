@@ -9,9 +9,12 @@
  */
 #include "device/igb/priv.h"
 
+#define STAT_IAC 0x4100
+
 void igb_irq_reset(struct igb_fn *fn)
 {
-	fn->icr = fn->ims = fn->iam = fn->eicr = fn->eims = 0;
+	fn->icr = fn->icr_new = fn->ims = fn->iam = 0;
+	fn->eicr = fn->eicr_new = fn->eims = 0;
 	memset(fn->next_irq, 0, sizeof(fn->next_irq));
 	fn->irq_at = 0;
 	if (fn->pin)
@@ -41,29 +44,33 @@ static uint32_t queue_bit(struct igb_fn *fn, unsigned queue, unsigned tx)
 	return ivar_bit(igb_get(fn, IGB_R_IVAR, fn->vf ? 0 : queue % 8), 2 * half + tx);
 }
 
+/* What happens, happens anew: bits that were there and told of already are told of again. */
+static void event(struct igb_fn *fn, uint32_t icr, uint32_t eicr)
+{
+	fn->icr |= icr;
+	fn->icr_new |= icr;
+	fn->eicr |= eicr;
+	fn->eicr_new |= eicr;
+}
+
 void igb_irq_rx(struct igb_fn *fn, unsigned queue)
 {
-	fn->eicr |= queue_bit(fn, queue, 0);
-	if (!fn->vf)
-		fn->icr |= IGB_ICR_RXDW;
+	event(fn, fn->vf ? 0 : IGB_ICR_RXDW, queue_bit(fn, queue, 0));
 }
 
 void igb_irq_tx(struct igb_fn *fn, unsigned queue)
 {
-	fn->eicr |= queue_bit(fn, queue, 1);
-	if (!fn->vf)
-		fn->icr |= IGB_ICR_TXDW;
+	event(fn, fn->vf ? 0 : IGB_ICR_TXDW, queue_bit(fn, queue, 1));
 }
 
 void igb_irq_cause(struct igb_fn *fn, uint32_t icr)
 {
-	if (fn->vf) {
-		fn->eicr |= ivar_bit(igb_get(fn, IGB_R_IVAR_MISC, 0), 0);
-		return;
-	}
-	fn->icr |= icr;
-	if (fn->icr & fn->ims)
-		fn->eicr |= ivar_bit(igb_get(fn, IGB_R_IVAR_MISC, 0), 1);
+	uint32_t misc = igb_get(fn, IGB_R_IVAR_MISC, 0);
+
+	if (fn->vf)
+		event(fn, 0, ivar_bit(misc, 0));
+	else
+		event(fn, icr, icr & fn->ims ? ivar_bit(misc, 1) : 0);
 }
 
 static bool too_early(struct igb_fn *fn, unsigned vector, uint64_t now)
@@ -85,12 +92,12 @@ static void sent(struct igb_fn *fn, unsigned vector, uint64_t now)
 
 	fn->next_irq[vector] = now + us * 1000u;
 	if (!fn->vf)
-		igb_count(fn->card, 0x4100, 1);
+		igb_count(fn->card, STAT_IAC, 1);
 }
 
 static void send_vectors(struct igb_fn *fn, uint64_t now)
 {
-	uint32_t due = fn->eicr & fn->eims & IGB_EICR_MASK, bits = 0;
+	uint32_t due = fn->eicr & fn->eicr_new & fn->eims & IGB_EICR_MASK, bits = 0;
 	bool auto_mask = fn->vf || igb_get(fn, IGB_R_GPIE, 0) & IGB_GPIE_EIAME;
 
 	for (; due; due &= due - 1) {
@@ -102,48 +109,52 @@ static void send_vectors(struct igb_fn *fn, uint64_t now)
 		sent(fn, vector, now);
 		pcif_irq_raise(fn->f, vector);
 	}
+	fn->eicr_new &= ~bits;
 	fn->eicr &= ~(bits & igb_get(fn, IGB_R_EIAC, 0));
 	if (auto_mask)
 		fn->eims &= ~(bits & igb_get(fn, IGB_R_EIAM, 0));
 }
 
-/* One message, or the pin, for all. */
-static void send_one(struct igb_fn *fn, uint64_t now)
+/* The pin is up as long as there is a cause. */
+static void drive_pin(struct igb_fn *fn)
 {
 	bool on = fn->icr & fn->ims || fn->eicr & fn->eims;
 
-	if (pcif_irq_mode(fn->f) == PCIF_IRQ_INTX || pcif_irq_mode(fn->f) == PCIF_IRQ_NONE) {
-		if (on != fn->pin)
-			pcif_intx_set(fn->f, on);
-		if (on && !fn->pin)
-			igb_count(fn->card, 0x4100, 1);
-		fn->pin = on;
+	if (on != fn->pin)
+		pcif_intx_set(fn->f, on);
+	if (on && !fn->pin)
+		igb_count(fn->card, STAT_IAC, 1);
+	fn->pin = on;
+}
+
+/* One message for all that is new. */
+static void send_one(struct igb_fn *fn, uint64_t now)
+{
+	uint32_t icr = fn->icr & fn->icr_new & fn->ims, eicr = fn->eicr & fn->eicr_new & fn->eims;
+
+	if (!(icr | eicr) || too_early(fn, 0, now))
 		return;
-	}
-	/* A message goes out when a cause comes; the driver reads them all then. */
-	if (!on) {
-		fn->pin = false;
-		return;
-	}
-	if (fn->pin || too_early(fn, 0, now))
-		return;
-	fn->pin = true;
+	fn->icr_new &= ~icr;
+	fn->eicr_new &= ~eicr;
 	sent(fn, 0, now);
 	pcif_irq_raise(fn->f, 0);
 }
 
 void igb_irq_update(struct igb_fn *fn)
 {
-	uint64_t now;
+	enum pcif_irq_mode mode = pcif_irq_mode(fn->f);
 
 	fn->irq_at = 0;
-	if (!(fn->eicr & fn->eims) && !(fn->icr & fn->ims) && !fn->pin)
+	if (!fn->vf && (mode == PCIF_IRQ_INTX || mode == PCIF_IRQ_NONE || fn->pin))
+		drive_pin(fn);
+	if (mode == PCIF_IRQ_INTX || mode == PCIF_IRQ_NONE)
 		return;
-	now = time_mono_ns();
+	if (!(fn->eicr & fn->eicr_new & fn->eims) && !(fn->icr & fn->icr_new & fn->ims))
+		return;
 	if (many_vectors(fn))
-		send_vectors(fn, now);
+		send_vectors(fn, time_mono_ns());
 	else
-		send_one(fn, now);
+		send_one(fn, time_mono_ns());
 	if (fn->irq_at && !fn->in_worker)
 		igb_kick(fn);
 }
@@ -154,7 +165,7 @@ void igb_write_eics(void *state, unsigned index, uint32_t value)
 {
 	struct igb_fn *fn = state;
 
-	fn->eicr |= value & IGB_EICR_MASK;
+	event(fn, 0, value & IGB_EICR_MASK);
 	igb_irq_update(fn);
 }
 
@@ -163,6 +174,7 @@ void igb_write_eims(void *state, unsigned index, uint32_t value)
 	struct igb_fn *fn = state;
 
 	fn->eims |= value;
+	fn->eicr_new |= value & fn->eicr;
 	igb_irq_update(fn);
 }
 
@@ -202,9 +214,6 @@ static void clear_icr(struct igb_fn *fn, uint32_t bits)
 	fn->icr &= ~bits;
 	if (igb_get(fn, IGB_R_CTRL_EXT, 0) & IGB_CTRL_EXT_IAME)
 		fn->ims &= ~fn->iam;
-	/* A further cause is a new message. */
-	if (pcif_irq_mode(fn->f) != PCIF_IRQ_INTX && pcif_irq_mode(fn->f) != PCIF_IRQ_NONE)
-		fn->pin = false;
 	igb_irq_update(fn);
 }
 
@@ -237,7 +246,8 @@ void igb_write_ims(void *state, unsigned index, uint32_t value)
 	struct igb_fn *fn = state;
 
 	fn->ims |= value;
-	igb_irq_cause(fn, 0);
+	/* What waited behind the mask. */
+	igb_irq_cause(fn, fn->icr & value);
 	igb_irq_update(fn);
 }
 

@@ -150,9 +150,10 @@ struct igb_fn {
 	struct igb_backlog backlog;
 	/* interrupts */
 	uint32_t icr, ims, iam, eicr, eims;
-	uint64_t next_irq[25]; /* EITR: not before, ns */
-	uint64_t irq_at;       /* one waits until then; 0: none */
-	bool pin; /* is up; of messages: one is out, and the driver has not looked yet */
+	uint32_t icr_new, eicr_new; /* what no message has told of */
+	uint64_t next_irq[25];	    /* EITR: not before, ns */
+	uint64_t irq_at;	    /* one waits until then; 0: none */
+	bool pin;		    /* is up */
 	uint32_t io_addr;
 	/* a VF's */
 	struct igb_policy policy;
