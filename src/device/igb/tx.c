@@ -7,6 +7,8 @@
  * (memory that is not there, too long, a context that makes no sense) is dropped at its end of
  * packet and counted; its descriptors are given back as those of any other, so the queue goes on.
  *
+ * What a packet asks for (checksums, tag, segmentation) is said by its first descriptor.
+ *
  * Source: 82576 datasheet, 7.2.
  */
 #include <errno.h>
@@ -24,7 +26,6 @@ struct tx {
 	struct igb_batch *b;
 	struct igb_txq *q;
 	unsigned queue;
-	uint32_t vlan; /* of a legacy descriptor */
 };
 
 static bool room(const struct igb_batch *b, uint32_t len)
@@ -72,7 +73,7 @@ static void emit(struct tx *t, uint32_t len)
 	else if (cmd & IGB_TXD_VLE && (fn->vf || igb_get(fn, IGB_R_CTRL, 0) & IGB_CTRL_VME))
 		insert_tag(data, &len,
 			   (uint16_t)(cmd & IGB_TXD_DEXT ? IGB_CTXT_VLAN(le32_get(context(t)->lens))
-							 : t->vlan));
+							 : IGB_TXD_LEGACY_VLAN(t->q->olinfo)));
 	if (len < MIN_FRAME) {
 		memset(data + len, 0, MIN_FRAME - len);
 		len = MIN_FRAME;
@@ -333,7 +334,6 @@ static int data_descriptor(struct tx *t, const struct igb_tx_desc *d)
 			}
 			if (!room(t->b, len + 64))
 				return -ENOSPC;
-			t->vlan = IGB_TXD_LEGACY_VLAN(q->olinfo);
 			ret = igb_dma_read(t->fn, addr, t->b->arena + t->b->used, len);
 			if (ret == -EAGAIN)
 				return ret;
@@ -349,11 +349,8 @@ static int data_descriptor(struct tx *t, const struct igb_tx_desc *d)
 		ret = collect(t, addr, len);
 		if (ret)
 			return ret;
-		/* Of a legacy packet the last descriptor has the tag. */
-		t->vlan = IGB_TXD_LEGACY_VLAN(le32_get(d->olinfo));
 		if (!(cmd & IGB_TXD_EOP))
 			return 0;
-		q->cmd |= cmd & (IGB_TXD_VLE | IGB_TXD_IC);
 	}
 	q->complete = true;
 	if (q->bad)
