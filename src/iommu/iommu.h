@@ -79,6 +79,11 @@ void iommu_mem_cache_drop(void);
  * from run to run. @base stays the caller's. Returns 0, -EINVAL, -ENOMEM.
  */
 int iommu_mem_buffer(void *base, size_t size, struct iommu_mem **mem);
+/**
+ * iommu_mem_file() - a memfd, or another file in memory (tmpfs, hugetlbfs); addresses are offsets.
+ * @fd: borrowed. Returns 0, -EINVAL (another kind of file), -ENOMEM, -EMFILE.
+ */
+int iommu_mem_file(int fd, struct iommu_mem **mem);
 struct iommu_mem *iommu_mem_get(struct iommu_mem *mem);
 void iommu_mem_put(struct iommu_mem *mem); /* NULL is fine */
 /* Plain access at the client's own virtual addresses: 0 or -EFAULT. For argument blocks. */
@@ -141,6 +146,14 @@ bool iommu_space_dirty_started(const struct iommu_space *space);
  */
 int iommu_space_dirty_fetch(struct iommu_space *space, uint64_t iova, uint64_t size,
 			    uint64_t *bitmap);
+/**
+ * iommu_space_dirty_take() - the same of a range that may cut mappings, as iommufd asks for it.
+ * @clear: take the bits out of the log
+ * Goes on until a page is not mapped. Returns 0; -ENOENT: it came to such a page; -EINVAL: not
+ * started.
+ */
+int iommu_space_dirty_take(struct iommu_space *space, uint64_t iova, uint64_t size, bool clear,
+			   uint64_t *bitmap);
 
 /* ------------------------------------------------------------------ ports */
 

@@ -86,6 +86,12 @@ void window_set_fini(struct window_set *set);
 int window_get(struct window_set *set, int proc_fd, pid_t tid, const struct procmap_vma *vma,
 	       uint64_t offset, uint64_t size, bool write, struct iommu_place *place);
 void window_put(struct window *w);
+/* Files that are served by no process, and their names as @vma says them. -EINVAL: not such a one.
+ */
+int window_file_check(int fd, struct procmap_vma *vma);
+/* The same of a file that is open as @fd, which window_file_check() accepted. */
+int window_get_file(struct window_set *set, int fd, const struct procmap_vma *vma, uint64_t offset,
+		    uint64_t size, bool write, struct iommu_place *place);
 
 /* ------------------------------------------------------------------ table memory (slab.c) */
 

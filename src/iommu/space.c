@@ -415,6 +415,61 @@ int iommu_space_dirty_fetch(struct iommu_space *space, uint64_t iova, uint64_t s
 	return err;
 }
 
+/* Bits of the pages [@first, @last] (IOVA) of @m, into @bitmap, of which bit 0 is page @iova. */
+static void take_pages(struct mapping *m, uint64_t first, uint64_t last, bool clear, uint64_t iova,
+		       uint64_t *bitmap)
+{
+	_Atomic uint64_t *bits = atomic_load_explicit(&m->dirty, memory_order_relaxed);
+	uint64_t page = (first - m->first) >> PAGE_SHIFT, end = (last - m->first) >> PAGE_SHIFT;
+	uint64_t at = (first - iova) >> PAGE_SHIFT;
+
+	while (bits && page <= end) {
+		uint64_t n = MIN(64 - (page & 63), end - page + 1);
+		uint64_t mask = (n == 64 ? UINT64_MAX : BIT64(n) - 1) << (page & 63);
+		uint64_t word = atomic_load_explicit(&bits[page / 64], memory_order_acquire) & mask;
+
+		if (word && clear)
+			word = atomic_fetch_and_explicit(&bits[page / 64], ~mask,
+							 memory_order_acq_rel) &
+			       mask;
+		word >>= page & 63;
+		if (word) {
+			bitmap[at / 64] |= word << (at & 63);
+			if ((at & 63) && word >> (64 - (at & 63)))
+				bitmap[at / 64 + 1] |= word >> (64 - (at & 63));
+		}
+		page += n;
+		at += n;
+	}
+}
+
+int iommu_space_dirty_take(struct iommu_space *space, uint64_t iova, uint64_t size, bool clear,
+			   uint64_t *bitmap)
+{
+	uint64_t last, at = iova;
+	int err = 0;
+
+	if (((iova | size) & PAGE_MASK) || range_last(iova, size, &last))
+		return -EINVAL;
+	pthread_mutex_lock(&space->lock);
+	if (!atomic_load_explicit(&space->dirty, memory_order_relaxed))
+		err = -EINVAL;
+	while (!err) {
+		struct mapping *m = tree_next(&space->tree, at);
+
+		if (!m || m->first > at) {
+			err = -ENOENT;
+			break;
+		}
+		take_pages(m, at, MIN(m->last, last), clear, iova, bitmap);
+		if (m->last >= last)
+			break;
+		at = m->last + 1;
+	}
+	pthread_mutex_unlock(&space->lock);
+	return err;
+}
+
 /* ------------------------------------------------------------------ ports of a space */
 
 void space_place_add(struct iommu_space *space, struct port_place *place)

@@ -280,12 +280,27 @@ static uint64_t window_size(int fd, const struct stat *st, uint64_t need, uint64
 	return ALIGN_UP(MAX(MAX(size, need), old * 2), UVF_PAGE_SIZE);
 }
 
+/* Where a file is found: open already, or by who has it. */
+struct finder {
+	int file; /* or -1 */
+	int proc_fd;
+	pid_t tid;
+};
+
+static int find_file(const struct finder *from, const struct procmap_vma *vma, bool *write)
+{
+	if (from->file < 0)
+		return file_open(from->proc_fd, from->tid, vma, write);
+	*write = (fcntl(from->file, F_GETFL) & O_ACCMODE) == O_RDWR;
+	return fcntl(from->file, F_DUPFD_CLOEXEC, 0);
+}
+
 /* With the lock. */
-static struct window *window_new(struct window_set *set, int proc_fd, pid_t tid,
+static struct window *window_new(struct window_set *set, const struct finder *from,
 				 const struct procmap_vma *vma, uint64_t need, uint64_t old)
 {
 	bool write;
-	AUTO_CLOSE int fd = file_open(proc_fd, tid, vma, &write);
+	AUTO_CLOSE int fd = find_file(from, vma, &write);
 	struct window *w;
 	struct stat st;
 	uint64_t size;
@@ -349,7 +364,7 @@ static void set_absent(struct window_set *set, const struct procmap_vma *vma)
 	set->absent[i].minor = vma->minor;
 }
 
-int window_get(struct window_set *set, int proc_fd, pid_t tid, const struct procmap_vma *vma,
+static int get(struct window_set *set, const struct finder *from, const struct procmap_vma *vma,
 	       uint64_t offset, uint64_t size, bool write, struct iommu_place *place)
 {
 	bool known = false;
@@ -373,7 +388,7 @@ int window_get(struct window_set *set, int proc_fd, pid_t tid, const struct proc
 	else if (w && !w->refs++)
 		idle_remove(w);
 	else if (!w && !is_absent(set, vma)) {
-		w = window_new(set, proc_fd, tid, vma, last + 1, old);
+		w = window_new(set, from, vma, last + 1, old);
 		if (!w && !known)
 			set_absent(set, vma);
 		if (w && write && !w->write) {
@@ -386,4 +401,43 @@ int window_get(struct window_set *set, int proc_fd, pid_t tid, const struct proc
 		*place = (struct iommu_place){ .host = w->base + offset, .window = w };
 	pthread_mutex_unlock(&lock);
 	return w ? 0 : -ENOENT;
+}
+
+int window_get(struct window_set *set, int proc_fd, pid_t tid, const struct procmap_vma *vma,
+	       uint64_t offset, uint64_t size, bool write, struct iommu_place *place)
+{
+	const struct finder from = { .file = -1, .proc_fd = proc_fd, .tid = tid };
+
+	return get(set, &from, vma, offset, size, write, place);
+}
+
+int window_file_check(int fd, struct procmap_vma *vma)
+{
+	AUTO_CLOSE int self = -1;
+	struct statx sx;
+	dev_t dev;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO | STATX_TYPE, &sx) ||
+	    !S_ISREG(sx.stx_mode))
+		return -EINVAL;
+	dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+	if (!is_memfd_device(dev)) {
+		self = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (self < 0 || !is_memory_mount(self, dev))
+			return -EINVAL;
+	}
+	*vma = (struct procmap_vma){
+		.inode = sx.stx_ino,
+		.major = sx.stx_dev_major,
+		.minor = sx.stx_dev_minor,
+	};
+	return 0;
+}
+
+int window_get_file(struct window_set *set, int fd, const struct procmap_vma *vma, uint64_t offset,
+		    uint64_t size, bool write, struct iommu_place *place)
+{
+	const struct finder from = { .file = fd, .proc_fd = -1 };
+
+	return get(set, &from, vma, offset, size, write, place);
 }

@@ -329,12 +329,6 @@ int device_get_region_info(struct vfio_obj *obj, struct vfio_call *call)
 	return 0;
 }
 
-/* Only a device that was opened by itself can be bound. Source: vfio_df_ioctl_bind_iommufd(). */
-int device_bind_iommufd(struct vfio_obj *obj, struct vfio_call *call)
-{
-	return -EINVAL;
-}
-
 /* ------------------------------------------------------------------ access */
 
 /* How much of [@pos, @pos + @size) lies inside the BAR: bytes, or -EINVAL. */
@@ -355,6 +349,8 @@ static ssize_t device_rw(struct vfio_obj *obj, void *buf, size_t size, uint64_t 
 	ssize_t n;
 	int ret;
 
+	if (!vfio_device_bound(obj))
+		return -EINVAL;
 	if (!size)
 		return 0;
 	if (index >= REGIONS)

@@ -124,12 +124,38 @@ static int bus_reset_list(const struct vdev *d, struct pcim_list *hit)
 	return 0;
 }
 
+/* What @f is to the iommufd that @d is bound to. Source: vfio_pci_fill_devs(). */
+static uint32_t number_of(const struct vdev *d, struct pcif *f)
+{
+	struct vdev *other = vfio_find_device(d->v, f);
+	uint32_t number = HOT_RESET_DEVID_NOT_OWNED;
+
+	if (!other)
+		return number;
+	pthread_mutex_lock(&d->v->lock);
+	/* Of one that is just leaving the group is gone. */
+	if (d->iommufd && other->group)
+		number = device_number(d->iommufd, other);
+	pthread_mutex_unlock(&d->v->lock);
+	vdev_put(other);
+	return number;
+}
+
+static uint32_t number_flags(const struct vdev *d, const struct pcim_list *hit)
+{
+	for (unsigned i = 0; i < hit->n; i++)
+		if (number_of(d, hit->f[i]) == HOT_RESET_DEVID_NOT_OWNED)
+			return HOT_RESET_FLAG_DEV_ID;
+	return HOT_RESET_FLAG_DEV_ID | HOT_RESET_FLAG_DEV_ID_OWNED;
+}
+
 /* Source: vfio_pci_ioctl_get_pci_hot_reset_info(). */
 int device_get_hot_reset_info(struct vfio_obj *obj, struct vfio_call *call)
 {
 	struct vdev *d = obj_device(obj);
 	struct vfio_pci_hot_reset_info info;
 	uint8_t *out = (uint8_t *)call->data + sizeof(info);
+	bool by_number = container_of(obj, struct device_file, obj)->cdev;
 	struct pcim_list hit;
 	size_t room;
 	int ret;
@@ -144,6 +170,8 @@ int device_get_hot_reset_info(struct vfio_obj *obj, struct vfio_call *call)
 		return ret;
 	info.flags = 0;
 	info.count = hit.n;
+	if (by_number)
+		info.flags = number_flags(d, &hit);
 	memcpy(call->data, &info, sizeof(info));
 	call->reply_size = sizeof(info);
 	if (room < info.count)
@@ -151,7 +179,7 @@ int device_get_hot_reset_info(struct vfio_obj *obj, struct vfio_call *call)
 	for (unsigned i = 0; i < hit.n && !ret; i++) {
 		struct pci_bdf b = pcif_bdf(hit.f[i]);
 		struct vfio_pci_dependent_device dep = {
-			.group_id = pcif_group(hit.f[i]),
+			.group_id = by_number ? number_of(d, hit.f[i]) : pcif_group(hit.f[i]),
 			.segment = b.domain,
 			.bus = b.bus,
 			.devfn = b.dev << 3 | b.fn,
@@ -278,17 +306,27 @@ void vdev_reset_set(struct vdev *d)
 	reset_set_fini(&s);
 }
 
+/* -EINVAL if one is not VFIO's or not of the same iommufd. */
+static int check_reset_numbers(const struct reset_set *s, const struct vdev *d)
+{
+	for (unsigned i = 0; i < s->hit.n; i++)
+		if (!s->devices[i] || number_of(d, s->hit.f[i]) == HOT_RESET_DEVID_NOT_OWNED)
+			return -EINVAL;
+	return 0;
+}
+
 /* Source: vfio_pci_ioctl_pci_hot_reset_groups(), vfio_pci_dev_set_hot_reset(). */
 int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call)
 {
 	struct vdev *d = obj_device(obj);
+	bool by_number = container_of(obj, struct device_file, obj)->cdev;
 	struct reset_set s = { 0 };
 	struct vfio_pci_hot_reset h;
 	int ret;
 
 	memcpy(&h, call->data, sizeof(h));
-	/* None at all is the way of devices that were opened by themselves. */
-	if (h.flags || !h.count)
+	/* Devices that were opened by themselves need no list, others do. */
+	if (h.flags || !h.count != by_number)
 		return -EINVAL;
 	if (!has_bus_to_reset(d))
 		return -ENODEV;
@@ -299,9 +337,11 @@ int device_hot_reset(struct vfio_obj *obj, struct vfio_call *call)
 		ret = -EINVAL;
 	else if (h.count > call->n_fds)
 		ret = -EFAULT;
-	if (!ret)
+	if (!ret && by_number)
+		ret = check_reset_numbers(&s, d);
+	if (!ret && !by_number)
 		ret = check_reset_groups(obj->v, call, h.count);
-	if (!ret)
+	if (!ret && !by_number)
 		ret = check_reset_set(&s, call, h.count);
 	for (unsigned i = 0; i < s.hit.n && !ret; i++)
 		vdev_awake(s.devices[i]);

@@ -59,8 +59,7 @@ static void group_exit(struct vfio *v, struct group *g)
 	for (at = &v->groups; *at != g; at = &(*at)->next)
 		;
 	*at = g->next;
-	if (g->container)
-		group_leave(v, g);
+	group_leave(v, g);
 	if (!g->refs)
 		free(g);
 }
@@ -74,6 +73,23 @@ static void find_pf(struct vdev *d)
 		d->pf = pf;
 	else
 		vdev_put(pf);
+}
+
+/* The lowest number that no device has. With vfio.lock. */
+static unsigned free_index(const struct vfio *v)
+{
+	unsigned index = 0;
+	struct vdev *d = v->devices;
+
+	while (d) {
+		if (d->index == index) {
+			index++;
+			d = v->devices;
+		} else {
+			d = d->next;
+		}
+	}
+	return index;
 }
 
 static int vfio_pci_probe(void *data, struct pcif *f)
@@ -105,6 +121,8 @@ static int vfio_pci_probe(void *data, struct pcif *f)
 	if (d->group) {
 		struct vdev **at;
 
+		d->id = ++v->last_id;
+		d->index = free_index(v);
 		/* In order of address, so that names are looked up as they are listed. */
 		for (at = &v->devices; *at && strcmp(pcif_name((*at)->f), pcif_name(f)) < 0;
 		     at = &(*at)->next)

@@ -26,7 +26,7 @@ int group_get_status(struct vfio_obj *obj, struct vfio_call *call)
 	pthread_mutex_lock(&obj->v->lock);
 	if (!g->bound)
 		ret = -ENODEV;
-	else if (g->container)
+	else if (g->container || g->iommufd)
 		st.flags = VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET;
 	else if (bus_group_viable(obj->v->bus, g->number))
 		st.flags = VFIO_GROUP_FLAGS_VIABLE;
@@ -51,11 +51,38 @@ static void tell_spoiler(struct vfio *v, unsigned group)
 	pcif_put(f);
 }
 
-/* Source: vfio_group_ioctl_set_container(), vfio_container_attach_group(). */
+/* Source: vfio_container_attach_group(). With vfio.lock. */
+static int set_container(struct vfio *v, struct group *g, struct container *c)
+{
+	int ret = bus_group_claim(v->bus, g->number, g);
+
+	if (ret)
+		return ret;
+	g->container = c;
+	c->refs++;
+	c->n_groups++;
+	if (c->type)
+		container_attach_group(c, g);
+	return 0;
+}
+
+/* The group is claimed with its first device. With vfio.lock. */
+static int set_iommufd(struct group *g, struct iommufd *f)
+{
+	int ret = iommufd_vfio_ioas_make(f);
+
+	if (ret)
+		return ret;
+	g->iommufd = f;
+	f->refs++;
+	return 0;
+}
+
+/* Source: vfio_group_ioctl_set_container(). */
 int group_set_container(struct vfio_obj *obj, struct vfio_call *call)
 {
 	struct group *g = obj_group(obj);
-	struct container *c;
+	struct vfio_obj *other;
 	int ret = 0;
 
 	if (!call->n_fds)
@@ -64,25 +91,21 @@ int group_set_container(struct vfio_obj *obj, struct vfio_call *call)
 		return call->fds[0].error;
 	if (call->fds[0].fd < 0 && !call->fds[0].obj)
 		return -EBADF;
+	other = call->fds[0].obj;
+	if (other && (other->v != obj->v ||
+		      (other->kind != VFIO_KIND_CONTAINER && other->kind != VFIO_KIND_IOMMUFD)))
+		other = NULL;
 	pthread_mutex_lock(&obj->v->lock);
-	if (g->container) {
+	if (g->container || g->iommufd)
 		ret = -EINVAL;
-	} else if (!call->fds[0].obj || call->fds[0].obj->kind != VFIO_KIND_CONTAINER ||
-		   call->fds[0].obj->v != obj->v) {
+	else if (!other)
 		ret = -EBADFD;
-	} else if (!g->bound) {
+	else if (!g->bound)
 		ret = -ENODEV;
-	} else {
-		ret = bus_group_claim(obj->v->bus, g->number, g);
-	}
-	if (!ret) {
-		c = container_of(call->fds[0].obj, struct container, obj);
-		g->container = c;
-		c->refs++;
-		c->n_groups++;
-		if (c->type)
-			container_attach_group(c, g);
-	}
+	else if (other->kind == VFIO_KIND_CONTAINER)
+		ret = set_container(obj->v, g, container_of(other, struct container, obj));
+	else
+		ret = set_iommufd(g, obj_iommufd(other));
 	pthread_mutex_unlock(&obj->v->lock);
 	if (ret == -EPERM)
 		tell_spoiler(obj->v, g->number);
@@ -95,6 +118,12 @@ void group_leave(struct vfio *v, struct group *g)
 	struct container *c = g->container;
 	struct iommu_space *space = NULL;
 
+	if (g->iommufd) {
+		iommufd_put(g->iommufd);
+		g->iommufd = NULL;
+	}
+	if (!c)
+		return;
 	if (c->type)
 		container_detach_group(c, g);
 	bus_group_release(v->bus, g->number, g);
@@ -115,9 +144,9 @@ int group_unset_container(struct vfio_obj *obj, struct vfio_call *call)
 	int ret = 0;
 
 	pthread_mutex_lock(&obj->v->lock);
-	if (!g->container)
+	if (!g->container && !g->iommufd)
 		ret = -EINVAL;
-	else if (g->devices)
+	else if (g->container && g->devices)
 		ret = -EBUSY;
 	else
 		group_leave(obj->v, g);
@@ -130,8 +159,7 @@ void group_put(struct vfio *v, struct group *g)
 {
 	if (--g->refs)
 		return;
-	if (g->container)
-		group_leave(v, g);
+	group_leave(v, g);
 	g->client = 0;
 	if (!g->bound)
 		free(g);
@@ -163,6 +191,29 @@ static int group_find_device(struct vfio *v, struct group *g, const char *name, 
 	return -ENODEV;
 }
 
+/*
+ * A group with an iommufd brings its devices there as they are opened. With vfio.lock.
+ * Source: vfio_df_open(), vfio_iommufd_compat_attach_ioas().
+ */
+static int enter_iommufd(struct vdev *d, struct iommufd *f, unsigned client)
+{
+	uint32_t pt_id;
+	int ret;
+
+	if (d->users)
+		return 0;
+	if (!f->vfio_ioas)
+		return -ENODEV;
+	pt_id = f->vfio_ioas->obj.id;
+	ret = device_bind(d, f);
+	if (ret)
+		return ret;
+	ret = device_attach(d, &pt_id, client);
+	if (ret)
+		device_unbind(d);
+	return ret;
+}
+
 /* Source: vfio_group_ioctl_get_device_fd(), vfio_df_group_open(). */
 int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call)
 {
@@ -180,14 +231,17 @@ int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call)
 	pthread_mutex_lock(&v->lock);
 	/* The name comes first: a wrong one is told from a group that is not ready. */
 	ret = group_find_device(v, g, call->data, &d);
-	if (!ret && (!g->container || !g->container->type))
+	if (!ret && !g->iommufd && (!g->container || !g->container->type))
 		ret = -EINVAL;
+	if (!ret && g->iommufd)
+		ret = enter_iommufd(d, g->iommufd, g->client);
 	if (!ret) {
 		/* From here on the group can not leave its container, nor the device the group. */
 		g->refs++;
 		g->devices++;
 		d->refs++;
-		vdev_file_added(d);
+		d->files++;
+		vdev_user_added(d);
 		file->d = d;
 	}
 	client = g->client;
@@ -201,6 +255,7 @@ int group_get_device_fd(struct vfio_obj *obj, struct vfio_call *call)
 	if (ret) {
 		pthread_mutex_lock(&v->lock);
 		g->devices--;
+		vdev_user_gone(d);
 		group_put(v, g);
 		vdev_file_gone(d);
 		pthread_mutex_unlock(&v->lock);

@@ -3,7 +3,8 @@
  * Private to src/vfio: the objects and what its files ask of one another.
  *
  * Locks, in the order in which they may nest:
- *   vfio.lock        groups, containers, who is attached to what
+ *   vfio.lock        groups, containers, iommufds and what is in them, who is attached to what
+ *   ioas.lock        what is mapped in an IOAS, and what may be
  *   vdev.lock        one function: open count, virtual configuration, interrupt set-up, reset
  *   watch.lock       the list of watched eventfds (held while a watch's callback runs)
  *   vdev.intx_lock   INTx state; held over a wire and a look at the pin's level, nothing else of
@@ -102,9 +103,16 @@ struct group {
 	struct group *next; /* in vfio.groups, while @bound is not 0 */
 	unsigned bound;	    /* functions that vfio-pci drives */
 	unsigned refs;	    /* its file and its device files; 0: not open */
-	unsigned devices;   /* device files */
+	unsigned devices;   /* device files that were opened through it */
 	unsigned client;    /* while @refs is not 0 */
 	struct container *container;
+	struct iommufd *iommufd; /* in the place of a container; a reference */
+	unsigned cdevs;		 /* devices that were bound without the group */
+	/* Of those bound to an iommufd, which all are to the same one. */
+	struct iommufd *owner; /* while @claims is not 0 */
+	unsigned claims, attached;
+	struct hwpt *hwpt;    /* while @attached is not 0 */
+	unsigned hwpt_client; /* who attached it */
 };
 
 struct group_file {
@@ -115,6 +123,9 @@ struct group_file {
 struct device_file {
 	struct vfio_obj obj;
 	struct vdev *d;
+	bool cdev;	 /* opened by itself; useless until it is bound */
+	unsigned client; /* of a cdev */
+	_Atomic bool bound;
 };
 
 #define IOEVENTFD_MAX 1000
@@ -148,7 +159,14 @@ struct vdev {
 	struct vdev *next;
 	unsigned refs; /* vfio.devices, device files, who works on it */
 	unsigned files;
-	bool leaving; /* is being unbound: no new file */
+	unsigned users; /* files by which it is open */
+	bool leaving;	/* is being unbound: no new file */
+	uint64_t id;	/* no two devices ever have the same one; constant */
+	unsigned index; /* X of vfioX; constant */
+	/* While it is open by way of an iommufd. */
+	struct iommufd *iommufd; /* a reference */
+	struct iofd_obj *devid;
+	struct hwpt *hwpt; /* attached to it */
 	/* Of a VF: its PF, if that is VFIO's and made it; a reference, constant. */
 	struct vdev *pf;
 	/* Of a PF: what opens its VFs, and how many of these are open. */
@@ -193,6 +211,7 @@ struct vfio {
 	struct bus *bus;
 	struct group *groups;
 	struct vdev *devices;
+	uint64_t last_id; /* of a device */
 };
 
 /* The device that @f is, with a reference, or NULL. */
@@ -200,6 +219,133 @@ struct vdev *vfio_find_device(struct vfio *v, const struct pcif *f);
 void vdev_put(struct vdev *d); /* without vfio.lock; NULL is fine */
 void vfio_tell(struct vfio *v, enum vfio_event_type type, unsigned group, unsigned client,
 	       struct pcif *f);
+
+/* ------------------------------------------------------------------ iommufd */
+
+/* What a client knows by a number. All fields under vfio.lock. */
+enum iofd_type { IOFD_DEVICE, IOFD_IOAS, IOFD_HWPT };
+struct iofd_obj {
+	enum iofd_type type;
+	uint32_t id;
+	unsigned users; /* who keeps it from being destroyed */
+};
+
+struct iommufd {
+	struct vfio_obj obj;
+	/* All under vfio.lock. */
+	unsigned refs;		   /* its file, groups that are set to it, devices that are bound */
+	struct iofd_obj **objects; /* by number; 0 is none */
+	uint32_t room, free_from;  /* no number below is free */
+	struct ioas *vfio_ioas;	   /* of VFIO's own requests; not a reference */
+	bool rlimit_mode;
+};
+
+/* An I/O address space: its mappings, and the rules by which they come. See ioas.c. */
+struct ioas {
+	struct iofd_obj obj;
+	_Atomic unsigned refs;	/* the number, and requests that work on it */
+	struct hwpt *auto_hwpt; /* under vfio.lock: what attaching by the IOAS's number leads to */
+	struct iommu_space *space;
+	pthread_mutex_t lock; /* guards what follows */
+	struct range_map areas, allowed;
+	uint64_t dense;		 /* from the second page up to here all is taken */
+	unsigned hwpts, devices; /* which narrow what may be mapped */
+	unsigned unfit;		 /* areas that no page table could take */
+	unsigned dirty;		 /* hwpts that log */
+	bool small_pages;
+};
+
+/* A page table. All under vfio.lock but for constants. */
+struct hwpt {
+	struct iofd_obj obj;
+	struct ioas *ioas; /* whose user it is */
+	bool automatic;	   /* goes with its last device */
+	bool can_log, logs;
+};
+
+/* iommufd.c; with vfio.lock */
+int iofd_add(struct iommufd *f, struct iofd_obj *o); /* gives it a number. -ENOMEM */
+void iofd_remove(struct iommufd *f, struct iofd_obj *o);
+struct iofd_obj *iofd_find(struct iommufd *f, uint32_t id, enum iofd_type type);
+bool iofd_known(struct iommufd *f, uint32_t id);
+void iommufd_put(struct iommufd *f);
+int iommufd_vfio_ioas_make(struct iommufd *f); /* if there is none yet */
+static inline struct iommufd *obj_iommufd(struct vfio_obj *obj)
+{
+	return container_of(obj, struct iommufd, obj);
+}
+/* Without it. A reference, or NULL: no such IOAS. */
+struct ioas *ioas_get(struct iommufd *f, uint32_t id);
+struct ioas *ioas_get_vfio(struct iommufd *f);
+
+/* ioas.c; without vfio.lock where not told otherwise */
+#define IOVA_WHOLE_LAST UINT64_MAX
+int ioas_new(struct ioas **ioas);
+void ioas_put(struct ioas *ioas);
+/* A page table or a device more or less. -EADDRINUSE: something mapped or allowed is in its way. */
+int ioas_enter_hwpt(struct ioas *ioas);
+void ioas_leave_hwpt(struct ioas *ioas);
+int ioas_enter_device(struct ioas *ioas);
+void ioas_leave_device(struct ioas *ioas);
+/* What may be mapped: at most three ranges; returns how many. */
+unsigned ioas_ranges(struct ioas *ioas, struct abi_iova_range ranges[3], uint64_t *alignment);
+int ioas_small_pages(struct ioas *ioas, bool on); /* -EINVAL, -EADDRINUSE */
+bool ioas_has_pages(struct ioas *ioas, bool *small);
+struct ioas_source {
+	struct iommu_mem *mem;
+	uint64_t vaddr, length;
+	bool writable; /* as it was mapped first */
+};
+/* @n pieces one behind the other at *@iova, or (not @fixed) where there is room. */
+int ioas_map(struct ioas *ioas, const struct ioas_source *from, unsigned n, unsigned perm,
+	     bool fixed, uint64_t *iova);
+/* *@removed is set on failure too. -ENOENT: one is only in part in the range. */
+int ioas_unmap(struct ioas *ioas, uint64_t first, uint64_t last, uint64_t *removed);
+/* Makes the mapping that goes over @at two. */
+int ioas_cut(struct ioas *ioas, uint64_t at);
+/* What is mapped at [@first, @last], all of it: malloc'ed, with references to memories. */
+int ioas_look(struct ioas *ioas, uint64_t first, uint64_t last, struct ioas_source **from,
+	      unsigned *n);
+/* Consumes @allowed, an array. */
+int ioas_allow(struct ioas *ioas, const struct abi_iova_range *allowed, uint32_t n);
+
+/* hwpt.c; with vfio.lock */
+int device_bind(struct vdev *d, struct iommufd *f);
+void device_unbind(struct vdev *d);
+int device_attach(struct vdev *d, uint32_t *pt_id, unsigned client);
+void device_detach(struct vdev *d);
+void hwpt_free(struct iommufd *f, struct hwpt *h); /* its number too */
+
+/* cdev.c */
+int device_bind_iommufd(struct vfio_obj *obj, struct vfio_call *call);
+void cdev_close(struct device_file *file); /* without vfio.lock */
+int device_attach_pt(struct vfio_obj *obj, struct vfio_call *call);
+int device_detach_pt(struct vfio_obj *obj, struct vfio_call *call);
+/* What @d is to who asks as @f: a number; 0: his as well; HOT_RESET_DEVID_NOT_OWNED. vfio.lock. */
+uint32_t device_number(struct iommufd *f, const struct vdev *d);
+
+/* iommufd.c, ioas_calls.c, hwpt.c, iommufd_compat.c */
+int iommufd_destroy(struct vfio_obj *obj, struct vfio_call *call);
+int iommufd_option(struct vfio_obj *obj, struct vfio_call *call);
+int iommufd_vfio_ioas(struct vfio_obj *obj, struct vfio_call *call);
+int iommufd_not_offered(struct vfio_obj *obj, struct vfio_call *call);
+int ioas_alloc(struct vfio_obj *obj, struct vfio_call *call);
+int ioas_allow_iovas(struct vfio_obj *obj, struct vfio_call *call);
+int ioas_iova_ranges(struct vfio_obj *obj, struct vfio_call *call);
+int ioas_map_memory(struct vfio_obj *obj, struct vfio_call *call);
+int ioas_map_file(struct vfio_obj *obj, struct vfio_call *call);
+int ioas_copy(struct vfio_obj *obj, struct vfio_call *call);
+int ioas_unmap_iova(struct vfio_obj *obj, struct vfio_call *call);
+int hwpt_alloc(struct vfio_obj *obj, struct vfio_call *call);
+int hwpt_set_dirty_tracking(struct vfio_obj *obj, struct vfio_call *call);
+int hwpt_get_dirty_bitmap(struct vfio_obj *obj, struct vfio_call *call);
+int hwpt_invalidate(struct vfio_obj *obj, struct vfio_call *call);
+int hwpt_hw_info(struct vfio_obj *obj, struct vfio_call *call);
+int compat_check_extension(struct vfio_obj *obj, struct vfio_call *call);
+int compat_set_iommu(struct vfio_obj *obj, struct vfio_call *call);
+int compat_get_info(struct vfio_obj *obj, struct vfio_call *call);
+int compat_map_dma(struct vfio_obj *obj, struct vfio_call *call);
+int compat_unmap_dma(struct vfio_obj *obj, struct vfio_call *call);
 
 /* ------------------------------------------------------------------ requests */
 
@@ -254,14 +400,14 @@ int token_check(struct vdev *d, const uint8_t *uuid);
 int token_match(struct vdev *d, const char *name);
 void token_use(struct vdev *d, int by); /* one VF more or less is open */
 
-/* vfio.c, with vfio.lock: one file more or less */
-void vdev_file_added(struct vdev *d);
+/* vfio.c, with vfio.lock: one file more or less, one by which the device is open */
 void vdev_file_gone(struct vdev *d);
+void vdev_user_added(struct vdev *d);
+void vdev_user_gone(struct vdev *d); /* the last one leaves the iommufd */
 
 /* device.c */
 int device_get_info(struct vfio_obj *obj, struct vfio_call *call);
 int device_get_region_info(struct vfio_obj *obj, struct vfio_call *call);
-int device_bind_iommufd(struct vfio_obj *obj, struct vfio_call *call);
 int vdev_init(struct vdev *d, struct vfio *v, struct pcif *f);
 void vdev_fini(struct vdev *d);
 int vdev_open(struct vdev *d, unsigned client); /* one more user */

@@ -14,7 +14,15 @@
 
 #define ROW(kind, request, arg, min, max, handler)                                                 \
 	{                                                                                          \
-		VFIO_KIND_##kind, request, { #request, VFIO_ARG_##arg, min, max }, handler         \
+		VFIO_KIND_##kind, request, { #request, VFIO_ARG_##arg, min, max, 0 }, handler      \
+	}
+
+/* A client of a later kernel may say more: this much, in all. */
+#define EXTENDED_MAX 4096u
+#define EXTENSIBLE(kind, request, min, known, handler)                                             \
+	{                                                                                          \
+		VFIO_KIND_##kind, request, { #request, VFIO_ARG_ARGSZ, min, EXTENDED_MAX, known }, \
+			handler                                                                    \
 	}
 
 static const struct request requests[] = {
@@ -43,7 +51,38 @@ static const struct request requests[] = {
 	ROW(DEVICE, VFIO_DEVICE_PCI_HOT_RESET, ARGSZ, 12, HOT_RESET_MAX, device_hot_reset),
 	ROW(DEVICE, VFIO_DEVICE_IOEVENTFD, ARGSZ, 28, 32, device_ioeventfd),
 	ROW(DEVICE, VFIO_DEVICE_FEATURE, ARGSZ, 8, 64, device_feature),
-	ROW(DEVICE, VFIO_DEVICE_BIND_IOMMUFD, ARGSZ, 16, 24, device_bind_iommufd),
+	EXTENSIBLE(DEVICE, VFIO_DEVICE_BIND_IOMMUFD, 16, 24, device_bind_iommufd),
+	ROW(DEVICE, VFIO_DEVICE_ATTACH_IOMMUFD_PT, ARGSZ, 12, 16, device_attach_pt),
+	ROW(DEVICE, VFIO_DEVICE_DETACH_IOMMUFD_PT, ARGSZ, 8, 12, device_detach_pt),
+
+	EXTENSIBLE(IOMMUFD, IOMMU_DESTROY, 8, 8, iommufd_destroy),
+	EXTENSIBLE(IOMMUFD, IOMMU_IOAS_ALLOC, 12, 12, ioas_alloc),
+	EXTENSIBLE(IOMMUFD, IOMMU_IOAS_ALLOW_IOVAS, 24, 24, ioas_allow_iovas),
+	EXTENSIBLE(IOMMUFD, IOMMU_IOAS_COPY, 40, 40, ioas_copy),
+	EXTENSIBLE(IOMMUFD, IOMMU_IOAS_IOVA_RANGES, 32, 32, ioas_iova_ranges),
+	EXTENSIBLE(IOMMUFD, IOMMU_IOAS_MAP, 40, 40, ioas_map_memory),
+	EXTENSIBLE(IOMMUFD, IOMMU_IOAS_UNMAP, 24, 24, ioas_unmap_iova),
+	EXTENSIBLE(IOMMUFD, IOMMU_OPTION, 24, 24, iommufd_option),
+	EXTENSIBLE(IOMMUFD, IOMMU_VFIO_IOAS, 12, 12, iommufd_vfio_ioas),
+	EXTENSIBLE(IOMMUFD, IOMMU_HWPT_ALLOC, 24, 48, hwpt_alloc),
+	EXTENSIBLE(IOMMUFD, IOMMU_GET_HW_INFO, 32, 40, hwpt_hw_info),
+	EXTENSIBLE(IOMMUFD, IOMMU_HWPT_SET_DIRTY_TRACKING, 16, 16, hwpt_set_dirty_tracking),
+	EXTENSIBLE(IOMMUFD, IOMMU_HWPT_GET_DIRTY_BITMAP, 48, 48, hwpt_get_dirty_bitmap),
+	EXTENSIBLE(IOMMUFD, IOMMU_HWPT_INVALIDATE, 32, 32, hwpt_invalidate),
+	EXTENSIBLE(IOMMUFD, IOMMU_FAULT_QUEUE_ALLOC, 16, 16, iommufd_not_offered),
+	EXTENSIBLE(IOMMUFD, IOMMU_IOAS_MAP_FILE, 40, 40, ioas_map_file),
+	EXTENSIBLE(IOMMUFD, IOMMU_VIOMMU_ALLOC, 24, 40, iommufd_not_offered),
+	EXTENSIBLE(IOMMUFD, IOMMU_VDEVICE_ALLOC, 24, 24, iommufd_not_offered),
+	EXTENSIBLE(IOMMUFD, IOMMU_IOAS_CHANGE_PROCESS, 8, 8, iommufd_not_offered),
+	EXTENSIBLE(IOMMUFD, IOMMU_VEVENTQ_ALLOC, 32, 32, iommufd_not_offered),
+	EXTENSIBLE(IOMMUFD, IOMMU_HW_QUEUE_ALLOC, 40, 40, iommufd_not_offered),
+	/* In the place of a container. */
+	ROW(IOMMUFD, VFIO_GET_API_VERSION, NONE, 0, 0, container_get_api_version),
+	ROW(IOMMUFD, VFIO_CHECK_EXTENSION, VALUE, 0, 0, compat_check_extension),
+	ROW(IOMMUFD, VFIO_SET_IOMMU, VALUE, 0, 0, compat_set_iommu),
+	ROW(IOMMUFD, VFIO_IOMMU_GET_INFO, ARGSZ, 16, 256, compat_get_info),
+	ROW(IOMMUFD, VFIO_IOMMU_MAP_DMA, ARGSZ, 32, 32, compat_map_dma),
+	ROW(IOMMUFD, VFIO_IOMMU_UNMAP_DMA, ARGSZ, 24, 24, compat_unmap_dma),
 };
 
 const struct request *request_find(enum vfio_kind kind, uint32_t request)
@@ -82,7 +121,7 @@ size_t vfio_call_takes(enum vfio_kind kind, uint32_t request, const void *head)
 
 	memcpy(&argsz, head, sizeof(argsz));
 	size = argsz;
-	if (kind == VFIO_KIND_CONTAINER && request == VFIO_IOMMU_GET_INFO)
+	if (kind != VFIO_KIND_DEVICE && request == VFIO_IOMMU_GET_INFO)
 		size = 0;
 	if (kind == VFIO_KIND_DEVICE) {
 		switch (request) {
@@ -151,9 +190,16 @@ unsigned vfio_call_fds(enum vfio_kind kind, uint32_t request, const void *data, 
 		*offset = 0;
 		return size >= sizeof(int32_t);
 	}
+	if (kind == VFIO_KIND_IOMMUFD && request == IOMMU_IOAS_MAP_FILE) {
+		*offset = offsetof(struct abi_ioas_map, fd);
+		return size >= *offset + sizeof(int32_t);
+	}
 	if (kind != VFIO_KIND_DEVICE)
 		return 0;
 	switch (request) {
+	case VFIO_DEVICE_BIND_IOMMUFD:
+		*offset = offsetof(struct abi_bind_iommufd, iommufd);
+		return size >= *offset + sizeof(int32_t);
 	case VFIO_DEVICE_SET_IRQS:
 		return irq_fds(data, size, offset);
 	case VFIO_DEVICE_PCI_HOT_RESET:
@@ -166,4 +212,10 @@ unsigned vfio_call_fds(enum vfio_kind kind, uint32_t request, const void *data, 
 	default:
 		return 0;
 	}
+}
+
+bool vfio_call_memory(enum vfio_kind kind, uint32_t request)
+{
+	return kind == VFIO_KIND_CONTAINER || kind == VFIO_KIND_IOMMUFD ||
+	       (kind == VFIO_KIND_DEVICE && request == VFIO_DEVICE_BIND_IOMMUFD);
 }

@@ -162,7 +162,7 @@ int vfio_open_group(struct vfio *v, unsigned group, struct vfio_obj **obj)
 	file->group = vfio_find_group(v, group);
 	if (!file->group)
 		ret = -ENODEV;
-	else if (file->group->refs)
+	else if (file->group->refs || file->group->cdevs)
 		ret = -EBUSY;
 	else
 		file->group->refs = 1;
@@ -175,17 +175,25 @@ int vfio_open_group(struct vfio *v, unsigned group, struct vfio_obj **obj)
 	return 0;
 }
 
-void vdev_file_added(struct vdev *d)
+void vdev_file_gone(struct vdev *d)
 {
-	if (!d->files++)
+	d->files--;
+	pthread_cond_broadcast(&d->v->closed);
+}
+
+void vdev_user_added(struct vdev *d)
+{
+	if (!d->users++)
 		token_use(d, 1);
 }
 
-void vdev_file_gone(struct vdev *d)
+void vdev_user_gone(struct vdev *d)
 {
-	if (!--d->files)
-		token_use(d, -1);
-	pthread_cond_broadcast(&d->v->closed);
+	if (--d->users)
+		return;
+	token_use(d, -1);
+	if (d->iommufd)
+		device_unbind(d);
 }
 
 static void device_file_free(struct device_file *file)
@@ -193,12 +201,17 @@ static void device_file_free(struct device_file *file)
 	struct vfio *v = file->obj.v;
 	struct vdev *d = file->d;
 
-	vdev_close(d);
-	pthread_mutex_lock(&v->lock);
-	d->group->devices--;
-	group_put(v, d->group);
-	vdev_file_gone(d);
-	pthread_mutex_unlock(&v->lock);
+	if (file->cdev) {
+		cdev_close(file);
+	} else {
+		vdev_close(d);
+		pthread_mutex_lock(&v->lock);
+		d->group->devices--;
+		vdev_user_gone(d);
+		group_put(v, d->group);
+		vdev_file_gone(d);
+		pthread_mutex_unlock(&v->lock);
+	}
 	vdev_put(d);
 	free(file);
 }
@@ -222,6 +235,11 @@ void vfio_obj_put(struct vfio_obj *obj)
 		pthread_mutex_unlock(&v->lock);
 		free(container_of(obj, struct group_file, obj));
 		break;
+	case VFIO_KIND_IOMMUFD:
+		pthread_mutex_lock(&v->lock);
+		iommufd_put(obj_iommufd(obj));
+		pthread_mutex_unlock(&v->lock);
+		break;
 	case VFIO_KIND_DEVICE:
 		device_file_free(container_of(obj, struct device_file, obj));
 		break;
@@ -240,6 +258,54 @@ struct pcif *vfio_device_function(const struct vfio_obj *obj)
 
 /* ------------------------------------------------------------------ requests */
 
+/*
+ * Blocks whose end is open: what the client did not fill in is 0, and what we do not know has to
+ * be. Source: copy_struct_from_user(), iommufd_fops_ioctl().
+ */
+static int call_extensible(const struct request *r, struct vfio_obj *obj, struct vfio_call *call)
+{
+	const struct vfio_shape *shape = &r->shape;
+	struct vfio_call inner = *call;
+	uint64_t block[8] = { 0 };
+	uint32_t size;
+	int ret;
+
+	if (!call->data || call->size < sizeof(size))
+		return -EFAULT;
+	memcpy(&size, call->data, sizeof(size));
+	if (size < shape->min)
+		return -EINVAL;
+	if (call->size < MIN(size, shape->max))
+		return -EFAULT;
+	if (size > shape->max)
+		return -E2BIG;
+	for (uint32_t i = shape->known; i < size; i++)
+		if (((const uint8_t *)call->data)[i])
+			return -E2BIG;
+	size = MIN(size, shape->known);
+	memcpy(block, call->data, size);
+	inner.data = block;
+	inner.size = shape->known;
+	ret = r->handler(obj, &inner);
+	call->reply_size = MIN(inner.reply_size, (size_t)size);
+	memcpy(call->data, block, call->reply_size);
+	return ret;
+}
+
+/* Whatever the block says. Source: vfio_device_fops_unl_ioctl(). */
+static int device_admits(struct vfio_obj *obj, uint32_t request)
+{
+	bool pt = request == VFIO_DEVICE_ATTACH_IOMMUFD_PT ||
+		  request == VFIO_DEVICE_DETACH_IOMMUFD_PT;
+
+	if (request == VFIO_DEVICE_BIND_IOMMUFD)
+		return 0;
+	if (!vfio_device_bound(obj))
+		return -EINVAL;
+	vdev_awake(obj_device(obj));
+	return pt && !container_of(obj, struct device_file, obj)->cdev ? -ENOTTY : 0;
+}
+
 int vfio_call(struct vfio_obj *obj, struct vfio_call *call)
 {
 	const struct request *r = request_find(obj->kind, call->request);
@@ -248,9 +314,11 @@ int vfio_call(struct vfio_obj *obj, struct vfio_call *call)
 
 	call->reply_size = 0;
 	call->new_obj = NULL;
-	/* Source: vfio_device_fops_unl_ioctl(). */
-	if (obj->kind == VFIO_KIND_DEVICE && call->request != VFIO_DEVICE_BIND_IOMMUFD)
-		vdev_awake(obj_device(obj));
+	if (obj->kind == VFIO_KIND_DEVICE) {
+		ret = device_admits(obj, call->request);
+		if (ret)
+			return ret;
+	}
 	if (!r) {
 		/* Without a back end a container refuses what only a back end could know. */
 		if (obj->kind == VFIO_KIND_CONTAINER)
@@ -259,6 +327,8 @@ int vfio_call(struct vfio_obj *obj, struct vfio_call *call)
 	}
 	switch (r->shape.arg) {
 	case VFIO_ARG_ARGSZ:
+		if (r->shape.known)
+			return call_extensible(r, obj, call);
 		/* A back end is asked before anybody looks at the block. */
 		ret = obj->kind == VFIO_KIND_CONTAINER ? container_admits(obj, call->request) : 0;
 		if (ret)

@@ -27,7 +27,7 @@
 struct vfio;	 /* VFIO of one machine */
 struct vfio_obj; /* an open file */
 
-enum vfio_kind { VFIO_KIND_CONTAINER, VFIO_KIND_GROUP, VFIO_KIND_DEVICE };
+enum vfio_kind { VFIO_KIND_CONTAINER, VFIO_KIND_GROUP, VFIO_KIND_DEVICE, VFIO_KIND_IOMMUFD };
 
 enum vfio_event_type { VFIO_EVENT_ATTACH, VFIO_EVENT_DETACH, VFIO_EVENT_OPEN, VFIO_EVENT_CLOSE };
 /*
@@ -63,15 +63,37 @@ bool vfio_group_present(struct vfio *v, unsigned group);
 /* The lowest of them that is at least @from; false: there is none. */
 bool vfio_group_next(struct vfio *v, unsigned from, unsigned *group);
 
+/*
+ * Devices have files of their own, /dev/vfio/devices/vfioX: X is the lowest number that is free
+ * when the function is bound. No two devices ever have the same id. Any thread.
+ */
+struct vfio_cdev {
+	unsigned index;
+	uint64_t id;
+};
+/* The lowest that is at least @from; false: there is none. */
+bool vfio_cdev_next(struct vfio *v, unsigned from, struct vfio_cdev *cdev);
+bool vfio_cdev_of(struct vfio *v, struct pcif *f, struct vfio_cdev *cdev); /* false: not VFIO's */
+bool vfio_cdev_present(struct vfio *v, uint64_t id);
+
 /* ------------------------------------------------------------------ opening and closing */
 
 /*
  * Any thread. The caller owns the new object.
  * -ENOMEM; of a group also -EBUSY: open already, or a device of it is; -ENODEV: no such group.
- * Source: vfio_fops_open(), vfio_group_fops_open().
+ * Source: vfio_fops_open(), vfio_group_fops_open(), iommufd_fops_open().
  */
 int vfio_open_container(struct vfio *v, struct vfio_obj **obj);
 int vfio_open_group(struct vfio *v, unsigned group, struct vfio_obj **obj);
+int vfio_open_iommufd(struct vfio *v, struct vfio_obj **obj);
+/*
+ * A device by itself, any number of times: only VFIO_DEVICE_BIND_IOMMUFD is of use on it until
+ * that has succeeded. @client: as vfio_group_set_client(). -ENOMEM; -ENODEV: it has left.
+ * Source: vfio_device_fops_cdev_open().
+ */
+int vfio_open_cdev(struct vfio *v, uint64_t id, unsigned client, struct vfio_obj **obj);
+/* Of a device: whether it can be used, as those of groups always can. */
+bool vfio_device_bound(const struct vfio_obj *obj);
 /*
  * The file's last reference is gone; no request on it is running. NULL is fine. Devices, groups and
  * containers may be put in any order. A device's last put resets it, hence may wait for its I/O.
@@ -94,6 +116,7 @@ struct pcif *vfio_device_function(const struct vfio_obj *obj); /* VFIO_KIND_DEVI
  * NONE and VALUE: nothing to copy (VALUE: the argument is a number).
  * ARGSZ: a block whose first u32 is its size: copy [@min, @max] bytes as it says (a block that says
  *   less than @min is copied as @min bytes; vfio_call() judges argsz itself). IN and OUT.
+ *   @known not 0: a client of a later kernel may say more than that, if it is zeroes.
  * STRING: NUL-terminated, at most @max bytes with the NUL.
  * INT: one int, a descriptor of the client.
  */
@@ -103,6 +126,7 @@ struct vfio_shape {
 	const char *name; /* "VFIO_DEVICE_GET_INFO" */
 	enum vfio_arg arg;
 	uint32_t min, max; /* bytes */
+	uint32_t known;
 };
 /* NULL: no such request on this kind of object (-ENOTTY). */
 const struct vfio_shape *vfio_shape(enum vfio_kind kind, uint32_t request);
@@ -127,7 +151,10 @@ unsigned vfio_call_fds(enum vfio_kind kind, uint32_t request, const void *data, 
  */
 size_t vfio_call_takes(enum vfio_kind kind, uint32_t request, const void *head);
 
-/* The client's memory, for the few requests that point to more (dirty bitmaps). */
+/* Whether the request maps the client's memory, or points to more of it than the block. */
+bool vfio_call_memory(enum vfio_kind kind, uint32_t request);
+
+/* The client's memory, for the requests that need it. */
 struct vfio_client {
 	struct iommu_mem *mem; /* NULL: not reachable; MAP_DMA then fails with -EFAULT */
 };

@@ -154,7 +154,7 @@ static void keep(struct world *w, uint8_t n, struct vfio_obj *obj)
 static void request(struct world *w, struct input *in)
 {
 	struct vfio_obj *obj = pick(w, take(in, 1));
-	uint32_t number = 0x3b64 + take(in, 1) % 32;
+	uint32_t number = 0x3b64 + take(in, 1) % 64;
 	size_t size = take(in, 1), offset = 0;
 	uint8_t slot = take(in, 1);
 	struct vfio_fd fds[128];
@@ -248,10 +248,11 @@ static void device_acts(struct world *w, struct input *in)
 static void step(struct world *w, struct input *in)
 {
 	const uint64_t one = 1;
+	struct vfio_cdev cdev;
 	struct vfio_obj *obj;
 	uint8_t slot;
 
-	switch (take(in, 1) % 8) {
+	switch (take(in, 1) % 10) {
 	case 0:
 		slot = take(in, 1);
 		if (!vfio_open_container(w->x.v, &obj))
@@ -280,6 +281,17 @@ static void step(struct world *w, struct input *in)
 	case 7:
 		if (write(w->efd[take(in, 1) & 1], &one, sizeof(one)) < 0)
 			return;
+		break;
+	case 8:
+		slot = take(in, 1);
+		if (!vfio_open_iommufd(w->x.v, &obj))
+			keep(w, slot, obj);
+		break;
+	case 9:
+		slot = take(in, 1);
+		if (vfio_cdev_next(w->x.v, take(in, 1) % 4, &cdev) &&
+		    !vfio_open_cdev(w->x.v, cdev.id, 0, &obj))
+			keep(w, slot, obj);
 		break;
 	}
 }

@@ -23,6 +23,7 @@ static void device_info(void **state)
 		if (size >= 20)
 			assert_int_equal(info[4], 0);
 	}
+	info[0] = 24;
 	assert_int_equal(call(x, x->dev, 0x3b76, info, 24), -EINVAL);
 	assert_int_equal(call_value(x, x->dev, 0x3b77, 0), -ENOTTY);
 	assert_int_equal(call_value(x, x->dev, VFIO_DEVICE_QUERY_GFX_PLANE, 0), -ENOTTY);
