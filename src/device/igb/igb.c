@@ -65,12 +65,37 @@ static void unplug(struct igb_fn *fn)
 
 /* ------------------------------------------------------------------ reset */
 
+/* What CTRL.RST leaves alone: semaphores, and requests that the driver may have stored behind it
+ * before we saw it. */
+static bool outlives(const struct igb_fn *fn, unsigned reg)
+{
+	if (reg == IGB_R_VMBMEM)
+		return true;
+	if (fn->vf)
+		return reg == IGB_R_V2PMAILBOX;
+	return reg == IGB_R_EERD || reg == IGB_R_MDIC || reg == IGB_R_SWSM ||
+	       reg == IGB_R_SW_FW_SYNC || reg == IGB_R_EECD;
+}
+
+static void soft_reset(struct igb_fn *fn)
+{
+	const struct pcif_reg *table = fn->vf ? igb_vf_regs : igb_pf_regs;
+	unsigned n = fn->vf ? (unsigned)IGB_N_VF_REGS : (unsigned)IGB_N_PF_REGS;
+
+	for (unsigned reg = 0; reg < n; reg++)
+		for (unsigned i = 0; i < MAX(table[reg].count, 1u) && !outlives(fn, reg); i++)
+			igb_set(fn, reg, i, table[reg].reset);
+}
+
 void igb_fn_reset(struct igb_fn *fn, bool soft)
 {
 	struct igb_card *card = fn->card;
 	uint32_t low;
 
-	pcif_regs_reset(fn->regs);
+	if (soft)
+		soft_reset(fn);
+	else
+		pcif_regs_reset(fn->regs);
 	for (unsigned i = 0; i < fn->n_queues; i++)
 		igb_queue_reset(fn, i);
 	fn->tx_pending = 0;
@@ -78,7 +103,11 @@ void igb_fn_reset(struct igb_fn *fn, bool soft)
 	igb_stats_reset(fn);
 	igb_backlog_clear(fn);
 	if (fn->vf) {
-		fn->v2p = IGB_V2P_RSTD;
+		/* Drivers wait until reading has cleared it, which it cannot on a mapped page. */
+		fn->v2p = card->mmio == IGB_MMIO_SHARED ? 0 : IGB_V2P_RSTD;
+		if (!soft || fn->v2p)
+			igb_set(fn, IGB_R_V2PMAILBOX, 0,
+				igb_get(fn, IGB_R_V2PMAILBOX, 0) | fn->v2p);
 		igb_policy_reset(fn);
 		igb_filter_update(fn);
 		return;

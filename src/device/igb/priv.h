@@ -289,6 +289,7 @@ void igb_count(struct igb_card *card, unsigned offset, uint32_t n); /* the regis
 void igb_count_rx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local);
 void igb_count_tx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local);
 void igb_stats_reset(struct igb_fn *fn);
+void igb_stats_publish(struct igb_fn *fn);
 uint32_t igb_read_stats(void *state, unsigned index);
 uint32_t igb_read_vf_stats(void *state, unsigned index);
 

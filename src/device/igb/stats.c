@@ -159,3 +159,14 @@ uint32_t igb_read_vf_stats(void *state, unsigned index)
 {
 	return atomic_load(&((struct igb_fn *)state)->vf_stats[index]);
 }
+
+/* A VF's counters where it can see them by mmap. Under the lock. */
+void igb_stats_publish(struct igb_fn *fn)
+{
+	for (unsigned i = 0; fn->vf && i < IGB_VF_STATS; i++) {
+		uint32_t value = atomic_load_explicit(&fn->vf_stats[i], memory_order_relaxed);
+
+		if (value != igb_get(fn, IGB_R_VFSTATS, i))
+			igb_set(fn, IGB_R_VFSTATS, i, value);
+	}
+}

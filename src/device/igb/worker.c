@@ -62,10 +62,12 @@ static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *
 	}
 	fn->in_worker = true;
 	fn->may_wait = fn->slow;
-	if (fn->shared && scan)
+	if (fn->shared && scan) {
+		igb_stats_publish(fn);
 		work = pcif_regs_scan(fn->regs);
-	else if (fn->shared)
+	} else if (fn->shared) {
 		igb_scan_tails(fn);
+	}
 	if (fn->slow)
 		work |= igb_backlog_run(fn);
 	if (fn->tx_pending)
