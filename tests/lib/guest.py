@@ -45,13 +45,14 @@ class Guest:
     qemu:    further QEMU arguments; every device of `passthrough` adds a vfio-pci of its own
     place:   user.Place: who runs it, and where its files are
     programs: of this machine, with their libraries (kernel.make_initrd())
+    hardware: Debian's kernel with drivers of hardware, for net_modules() (kernel.NET_MODULES)
     wrap:    command that gets QEMU's command line as its arguments
     """
 
     def __init__(self, script, place, devices=None, passthrough=("0000:65:00.0",), qemu=(),
                  memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), programs=(),
                  timeout=120, interactive=False, append="", wrap=(), join=None,
-                 name="initrd"):
+                 name="initrd", hardware=False):
         self.results = {}
         self.console = []
         self.interactive = interactive
@@ -61,10 +62,11 @@ class Guest:
         self._ended = False
         self.env = dict(os.environ, **place.env)
         self.argv = list(place.prefix)
-        vmlinux, _ = kernel.ensure_kernel()
+        vmlinux, _, modules = kernel.ensure_full_kernel() if hardware else \
+            (*kernel.ensure_kernel(), None)
         vmlinux = place.visible(vmlinux)
         initrd = place.path(f"{name}.cpio")
-        kernel.make_initrd(initrd, script, helpers, programs)
+        kernel.make_initrd(initrd, script, helpers, programs, modules)
         place.own(initrd)
         machine = "q35"
         memory_args = ["-m", f"{memory}M"]

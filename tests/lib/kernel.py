@@ -21,12 +21,17 @@ from ui import Failure
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 CACHE = os.environ.get("UVFIO_CACHE") or os.path.join(ROOT, ".cache")
 META = "linux-image-cloud-amd64"
+FULL = "linux-image-amd64"  # has the drivers of hardware, which the cloud's leaves out
+# Modules that scripts can load from /mod, in the order of what they need, by their place in the package.
+NET_MODULES = ["net/llc/llc", "net/802/stp", "net/802/garp", "net/802/mrp", "net/8021q/8021q",
+               "drivers/dca/dca", "drivers/i2c/algos/i2c-algo-bit", "drivers/net/ethernet/intel/igb/igb",
+               "drivers/net/ethernet/intel/igbvf/igbvf"]
 NO_NET = "check the network and the machine's apt sources, then run the same command again"
 
 
-def _package():
+def _package(meta):
     """Name of the real package behind Debian's metapackage, or None without package lists."""
-    out = subprocess.run(["apt-cache", "depends", "--important", META], text=True,
+    out = subprocess.run(["apt-cache", "depends", "--important", meta], text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     match = re.search(r"Depends: (linux-image-\S+)", out)
     return match.group(1) if match else None
@@ -51,7 +56,7 @@ def _download(package, folder, ui):
 def fetch_package(package, folder, ui=None):
     """Fetches one Debian package into @folder and returns its path; renews old lists once."""
     for attempt in range(2):
-        name = _package() if package == META else package
+        name = _package(package) if package in (META, FULL) else package
         if name and _download(name, folder, ui):
             debs = [f for f in os.listdir(folder) if f.endswith(".deb")]
             if debs:
@@ -99,26 +104,38 @@ def extract_vmlinux(bzimage):
 
 def ensure_kernel(ui=None):
     """Path of an ELF vmlinux of Debian's cloud kernel and its release, fetched if need be."""
-    folder = os.path.join(CACHE, "kernel")
+    return _ensure(META, "kernel", (), ui)[:2]
+
+
+def ensure_full_kernel(ui=None):
+    """The same of Debian's kernel for hardware, and the folder of NET_MODULES."""
+    return _ensure(FULL, "kernel-full", NET_MODULES, ui)
+
+
+def _ensure(meta, name, modules, ui):
+    folder = os.path.join(CACHE, name)
     os.makedirs(folder, exist_ok=True)
     have = sorted(f for f in os.listdir(folder) if f.startswith("vmlinux-"))
     if have:
-        path = os.path.join(folder, have[-1])
-        return path, have[-1][len("vmlinux-"):]
+        return os.path.join(folder, have[-1]), have[-1][len("vmlinux-"):], folder
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        deb = fetch_package(META, work, ui)
+        deb = fetch_package(meta, work, ui)
         unpack(deb, "./boot/vmlinuz-*", work)
         boot = os.path.join(work, "boot")
         image = [f for f in os.listdir(boot) if f.startswith("vmlinuz-")][0]
         with open(os.path.join(boot, image), "rb") as f:
             elf = extract_vmlinux(f.read())
         release = image[len("vmlinuz-"):]
+        for module in modules:
+            inside = f"./lib/modules/{release}/kernel/{module}.ko"
+            unpack(deb, inside, work)
+            shutil.move(os.path.join(work, inside), os.path.join(folder, os.path.basename(inside)))
         part = os.path.join(work, "vmlinux")
         with open(part, "wb") as f:
             f.write(elf)
         path = os.path.join(folder, "vmlinux-" + release)
         os.rename(part, path)
-    return path, release
+    return path, release, folder
 
 
 class Cpio:
@@ -176,8 +193,12 @@ nvme_wait() { n=0; while [ $n -lt 200 ]; do
 	for b in /dev/nvme?n1; do [ -b $b ] && { echo $b; return 0; }; done
 	n=$((n + 1)); usleep 100000; done; return 1; }
 nvme_irqs() { awk '/nvme/ { for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) s += $i } END { print s + 0 }' /proc/interrupts; }
+# net_modules: loads what is in /mod; net_wait: until a network card is there and has a carrier
+net_modules() { for m in %s; do insmod /mod/$m.ko || say insmod $m; done; }
+net_wait() { n=0; while [ "$(cat /sys/class/net/${1:-eth0}/carrier 2>/dev/null)" != 1 ] && [ $n -lt 100 ]; do
+	n=$((n + 1)); usleep 100000; done; }
 drop() { echo 3 > /proc/sys/vm/drop_caches; }
-"""
+""" % " ".join(os.path.basename(module) for module in NET_MODULES)
 
 
 def with_libraries(program):
@@ -190,10 +211,11 @@ def with_libraries(program):
     return [program, *found]
 
 
-def make_initrd(path, script, helpers=(), programs=()):
+def make_initrd(path, script, helpers=(), programs=(), modules=None):
     """Writes the initial file system that runs @script (a shell text) as the guest's init.
 
     helpers: static programs, to /bin; programs: those of this machine, to where they are here
+    modules: folder of NET_MODULES, which go to /mod
     """
     archive = Cpio()
     for name in ("bin", "dev", "proc", "sys", "tmp", "mnt", "root"):
@@ -208,6 +230,12 @@ def make_initrd(path, script, helpers=(), programs=()):
     for helper in helpers:
         with open(helper, "rb") as f:
             archive.file("bin/" + os.path.basename(helper), f.read())
+    if modules:
+        archive.folder("mod")
+        for module in NET_MODULES:
+            name = os.path.basename(module) + ".ko"
+            with open(os.path.join(modules, name), "rb") as f:
+                archive.file("mod/" + name, f.read())
     files = [name.strip("/") for program in programs for name in with_libraries(program)]
     folders = {name[:i] for name in files for i, c in enumerate(name) if c == "/"}
     for name in sorted(folders - {"bin"}):
