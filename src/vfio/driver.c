@@ -75,20 +75,17 @@ static void find_pf(struct vdev *d)
 		vdev_put(pf);
 }
 
-/* The lowest number that no device has. With vfio.lock. */
+/* The lowest number that no device has. Where they came in order it is found at once. With
+ * vfio.lock. */
 static unsigned free_index(const struct vfio *v)
 {
-	unsigned index = 0;
-	struct vdev *d = v->devices;
+	unsigned index = 0, before;
 
-	while (d) {
-		if (d->index == index) {
-			index++;
-			d = v->devices;
-		} else {
-			d = d->next;
-		}
-	}
+	do {
+		before = index;
+		for (struct vdev *d = v->devices; d; d = d->next)
+			index += d->index == index;
+	} while (index != before);
 	return index;
 }
 

@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,5 +102,6 @@ void cmd_siblings(char **argv);
 void cmd_unknown(char **argv);
 void cmd_steady(char **argv);
 void cmd_churn(char **argv);
+void cmd_cdev(char **argv);
 
 #endif

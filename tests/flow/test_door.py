@@ -21,7 +21,7 @@ BDF = "0000:65:00.0"
 GROUP = "1"
 PYTHON = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
 
-REQUESTS = ("regs", "mmap", "dma", "irq", "errors", "busy", "unknown", "compat", "pass")
+REQUESTS = ("regs", "mmap", "dma", "irq", "errors", "busy", "unknown", "compat", "pass", "cdev")
 CLOSINGS = ("order", "fork", "exec", "threads", "hold exit")
 DEATHS = ("hold", "storm")
 

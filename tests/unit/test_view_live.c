@@ -51,6 +51,41 @@ static void bindings(void **state)
 	assert_int_equal(ino_of(v, DEV), dir);
 }
 
+#define CDEV DEV "/vfio-dev/vfio0"
+
+/* The files of a device of its own come and go with vfio-pci. */
+static void own_files(void **state)
+{
+	struct fixture *x = *state;
+	struct view *v = x->view;
+	struct pci_bdf one = pcif_bdf(function(x, BDF)), two = pcif_bdf(function(x, PF_BDF));
+	uint64_t ino = ino_of(v, CDEV);
+
+	assert_text(v, CDEV, "dev", "511:0\n");
+	assert_text(v, CDEV, "uevent", "MAJOR=511\nMINOR=0\nDEVNAME=vfio/devices/vfio0\n");
+	assert_link(v, CDEV "/device", DEV);
+	assert_link(v, CDEV "/subsystem", "class/vfio-dev");
+	assert_link(v, "class/vfio-dev/vfio0", CDEV);
+	assert_true(exists(v, "class/vfio-dev/vfio3"));
+	assert_false(exists(v, PORT "/vfio-dev"));
+	to_host(v);
+	assert_false(exists(v, DEV "/vfio-dev"));
+	assert_false(exists(v, "class/vfio-dev/vfio0"));
+	to_vfio(v);
+	assert_true(ino_of(v, CDEV) > ino);
+	/* Two that change places between two looks. */
+	assert_int_equal(bus_unbind(x->bus, NULL, one, NULL), 0);
+	assert_int_equal(bus_unbind(x->bus, NULL, two, NULL), 0);
+	assert_int_equal(bus_bind(x->bus, VFIO_PCI_DRIVER, two, NULL), 0);
+	assert_int_equal(bus_bind(x->bus, VFIO_PCI_DRIVER, one, NULL), 0);
+	assert_false(exists(v, CDEV));
+	assert_link(v, "class/vfio-dev/vfio0", PF "/vfio-dev/vfio0");
+	assert_link(v, "class/vfio-dev/vfio1", DEV "/vfio-dev/vfio1");
+	view_hide_cdevs(v);
+	assert_false(exists(v, "class/vfio-dev"));
+	assert_false(exists(v, DEV "/vfio-dev"));
+}
+
 struct irqs {
 	unsigned n;
 	char name[256];
@@ -118,8 +153,8 @@ static void removal(void **state)
 	assert_int_equal(view_stat(v, config, &st), -ENOENT);
 
 	assert_int_equal(write_to(v, "devices/pci0000:64/pci_bus/0000:64", "rescan", "1"), 0);
-	assert_int_equal(visit_all(v, NULL),
-			 all + 4); /* msi_irqs of nvme: a directory and its files */
+	/* msi_irqs of nvme: a directory and its files; no vfio-dev with all in it and its link. */
+	assert_int_equal(visit_all(v, NULL), all + 4 - 12);
 	assert_true(ino_of(v, PORT) > port && ino_of(v, DEV) > old);
 	assert_true(view_group_id(v, number, &other));
 	assert_int_not_equal(other, group);
@@ -394,11 +429,17 @@ static void changing_while_others_look(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(bindings),	     TEST(interrupts),
-		TEST(removal),	     TEST(unseen_removal),
-		TEST(one_of_two),    TEST(listing_goes_on),
-		TEST(several_views), TEST(a_thousand_cycles),
-		TEST(in_use),	     TEST(changing_while_others_look),
+		TEST(bindings),
+		TEST(own_files),
+		TEST(interrupts),
+		TEST(removal),
+		TEST(unseen_removal),
+		TEST(one_of_two),
+		TEST(listing_goes_on),
+		TEST(several_views),
+		TEST(a_thousand_cycles),
+		TEST(in_use),
+		TEST(changing_while_others_look),
 	};
 
 	return cmocka_run_group_tests_name("view_live", tests, NULL, NULL);

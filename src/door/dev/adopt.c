@@ -157,6 +157,8 @@ static int take_over(struct adoption *a)
 		r = wait_readable(a, d->fuse_fd);
 	if (!r)
 		r = fuse_handshake(d, a->err);
+	if (!r && d->devices == DEVICES_MEMFD)
+		view_hide_cdevs(d->view);
 	if (!r)
 		r = fuse_pool_start(d);
 	if (!r)

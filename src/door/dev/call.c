@@ -229,8 +229,9 @@ static int call_shaped(struct work *w, const struct vfio_shape *shape)
 	enum vfio_kind kind = vfio_obj_kind(w->c->obj);
 	int r, err;
 
-	/* Requests to a container may map the caller's memory; their blocks come the same way. */
-	w->wants_mem = kind == VFIO_KIND_CONTAINER && shape->arg == VFIO_ARG_ARGSZ;
+	/* Where the caller's memory may be mapped, or is to be read, the block comes the same way.
+	 */
+	w->wants_mem = shape->arg == VFIO_ARG_ARGSZ && vfio_call_memory(kind, w->vc.request);
 	r = copy_in(w, shape);
 	if (r == -EFAULT) {
 		/* The same of the whole block. */

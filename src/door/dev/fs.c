@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Names and attributes of the FUSE file system. Its root holds
- *   vfio   what /dev/vfio is: the container file "vfio" and one file for each group
+ *   vfio   what /dev/vfio is: the container file "vfio", one file for each group, and "devices",
+ *	    one file for each device
+ *   iommu  what /dev/iommu is
  *   sys    the view of the machine's part of /sys (view.h)
  *   .dev   device files; only the opener (own.c) finds anything in it, and not by name: what it is
  *          about to open (session.c)
@@ -35,7 +37,7 @@ static struct node_owner **owner_at(struct door_dev *d, uint64_t id)
 	return at;
 }
 
-/* Groups that do not exist any more need no record. With owners_lock; ids are never used again, so
+/* What does not exist any more needs no record. With owners_lock; ids are never used again, so
  * that it does not matter when this happens. */
 static void owners_clean(struct door_dev *d)
 {
@@ -43,7 +45,9 @@ static void owners_clean(struct door_dev *d)
 	unsigned number;
 
 	while (*at) {
-		if (view_group_number(d->view, (*at)->id, &number)) {
+		if (NODE_CLASS((*at)->id) == NODE_CDEV
+			    ? vfio_cdev_present(d->vfio, CDEV_OF_NODE((*at)->id))
+			    : view_group_number(d->view, NODE_NUMBER((*at)->id), &number)) {
 			at = &(*at)->next;
 			continue;
 		}
@@ -55,7 +59,22 @@ static void owners_clean(struct door_dev *d)
 
 static bool has_owner(uint64_t nodeid)
 {
-	return nodeid == NODE_CONTAINER || NODE_CLASS(nodeid) == NODE_GROUP;
+	return nodeid == NODE_CONTAINER || nodeid == NODE_IOMMU ||
+	       NODE_CLASS(nodeid) == NODE_GROUP || NODE_CLASS(nodeid) == NODE_CDEV;
+}
+
+/* One for all files of a device. */
+static uint64_t owner_id(uint64_t nodeid)
+{
+	return NODE_CLASS(nodeid) == NODE_CDEV ? CDEV_NODE(CDEV_OF_NODE(nodeid), 0) : nodeid;
+}
+
+/* Of what is always there. */
+static struct node_owner *fixed_owner(struct door_dev *d, uint64_t nodeid)
+{
+	if (nodeid == NODE_CONTAINER)
+		return &d->container_owner;
+	return nodeid == NODE_IOMMU ? &d->iommu_owner : NULL;
 }
 
 static void owner_get(struct door_dev *d, uint64_t nodeid, struct node_owner *owner)
@@ -64,7 +83,9 @@ static void owner_get(struct door_dev *d, uint64_t nodeid, struct node_owner *ow
 
 	*owner = (struct node_owner){ .uid = d->uid, .gid = d->gid, .mode = 0600 };
 	pthread_mutex_lock(&d->owners_lock);
-	o = nodeid == NODE_CONTAINER ? &d->container_owner : *owner_at(d, NODE_NUMBER(nodeid));
+	o = fixed_owner(d, nodeid);
+	if (!o)
+		o = *owner_at(d, owner_id(nodeid));
 	if (o)
 		*owner = *o;
 	pthread_mutex_unlock(&d->owners_lock);
@@ -80,26 +101,27 @@ static void owner_change(struct node_owner *o, const struct fuse_setattr_in *in)
 		o->gid = in->gid;
 }
 
-/* What is written is kept while the group exists, whether it has a file at the moment or not. */
+/* What is written is kept while the group exists, whether it has a file at the moment or not; of a
+ * device while it is VFIO's. */
 static int owner_set(struct door_dev *d, uint64_t nodeid, const struct fuse_setattr_in *in)
 {
-	struct node_owner **at, *fresh = NULL;
+	struct node_owner *fixed = fixed_owner(d, nodeid), **at, *fresh = NULL;
 
-	if (nodeid != NODE_CONTAINER) {
+	if (!fixed) {
 		fresh = malloc(sizeof(*fresh));
 		if (!fresh)
 			return -ENOMEM;
 		owner_get(d, nodeid, fresh);
-		fresh->id = NODE_NUMBER(nodeid);
+		fresh->id = owner_id(nodeid);
 		fresh->next = NULL;
 	}
 	pthread_mutex_lock(&d->owners_lock);
-	at = nodeid == NODE_CONTAINER ? NULL : owner_at(d, NODE_NUMBER(nodeid));
+	at = fixed ? NULL : owner_at(d, owner_id(nodeid));
 	if (at && !*at) {
 		*at = fresh;
 		fresh = NULL;
 	}
-	owner_change(at ? *at : &d->container_owner, in);
+	owner_change(at ? *at : fixed, in);
 	owners_clean(d);
 	pthread_mutex_unlock(&d->owners_lock);
 	free(fresh);
@@ -123,6 +145,21 @@ static void attr_of_view(const struct view_stat *st, struct fuse_attr *a)
 	a->size = st->size;
 	if (st->type == VIEW_DIR)
 		a->nlink = 2;
+}
+
+/* What a session's file is, without a look at anything that has a lock: it is the opener who asks.
+ */
+static void attr_of_session(struct door_dev *d, uint64_t nodeid, struct fuse_attr *a)
+{
+	*a = (struct fuse_attr){
+		.ino = nodeid,
+		.nlink = 1,
+		.blksize = UVF_PAGE_SIZE,
+		.uid = d->uid,
+		.gid = d->gid,
+		.mode = S_IFREG | 0600,
+		.size = DEVICE_FILE_SIZE,
+	};
 }
 
 /*
@@ -149,19 +186,24 @@ static int fill_attr(struct door_dev *d, uint64_t nodeid, struct fuse_attr *a, b
 			attr_of_view(&st, a);
 		*keep = !r && st.type != VIEW_FILE;
 	} else if (has_owner(nodeid)) {
-		if (nodeid != NODE_CONTAINER)
+		if (NODE_CLASS(nodeid) == NODE_GROUP)
 			r = fs_group_open(d, nodeid, &group);
+		if (NODE_CLASS(nodeid) == NODE_CDEV) {
+			/* One that was unbound stays what it was for who has it open. */
+			a->ino = owner_id(nodeid);
+			a->size = DEVICE_FILE_SIZE;
+		}
 		owner_get(d, nodeid, &owner);
 		a->mode = S_IFREG | owner.mode;
 		a->uid = owner.uid;
 		a->gid = owner.gid;
-	} else if (nodeid == NODE_ROOT || nodeid == NODE_VFIO_DIR || nodeid == NODE_DEV_DIR) {
+	} else if (nodeid == NODE_ROOT || nodeid == NODE_VFIO_DIR || nodeid == NODE_DEV_DIR ||
+		   nodeid == NODE_DEVICES_DIR) {
 		a->mode = S_IFDIR | 0755;
 		a->nlink = 2;
 		*keep = true;
 	} else if (NODE_CLASS(nodeid) == NODE_SESSION) {
-		a->mode = S_IFREG | 0600;
-		a->size = DEVICE_FILE_SIZE;
+		attr_of_session(d, nodeid, a);
 		*keep = true;
 	} else {
 		r = -ENOENT;
@@ -186,6 +228,18 @@ static bool group_number(const char *name, uint32_t *number)
 	return !strcmp(text, name);
 }
 
+/* The device "vfioX"; of old kernels, whose VFIO had none, there is none either. */
+static uint64_t cdev_node(struct door_dev *d, const char *name)
+{
+	struct vfio_cdev cdev;
+	uint32_t n;
+
+	if (strncmp(name, "vfio", 4) || !group_number(name + 4, &n) ||
+	    !vfio_cdev_next(d->vfio, n, &cdev) || cdev.index != n)
+		return 0;
+	return CDEV_NODE(cdev.id, atomic_fetch_add(&d->cdev_serial, 1) + 1);
+}
+
 /* 0, or -ENOENT; of what is not in the view. */
 static int lookup(struct fuse_req *r, const char *name, uint64_t *nodeid)
 {
@@ -201,14 +255,21 @@ static int lookup(struct fuse_req *r, const char *name, uint64_t *nodeid)
 			*nodeid = NODE_VFIO_DIR;
 		else if (!strcmp(name, "sys"))
 			*nodeid = NODE_ID(NODE_VIEW, view_root_ino(d->view));
+		else if (!strcmp(name, "iommu") && d->devices == DEVICES_FUSE)
+			*nodeid = NODE_IOMMU;
 		else if (!strcmp(name, ".dev") && own_is(&d->opener, r->h))
 			*nodeid = NODE_DEV_DIR;
 		break;
 	case NODE_VFIO_DIR:
 		if (!strcmp(name, "vfio"))
 			*nodeid = NODE_CONTAINER;
+		else if (!strcmp(name, "devices") && d->devices == DEVICES_FUSE)
+			*nodeid = NODE_DEVICES_DIR;
 		else if (group_number(name, &n) && view_group_id(d->view, n, &id))
 			*nodeid = NODE_ID(NODE_GROUP, id);
+		break;
+	case NODE_DEVICES_DIR:
+		*nodeid = cdev_node(d, name);
 		break;
 	case NODE_DEV_DIR:
 		o = own_is(&d->opener, r->h) ? atomic_load(&d->opening) : NULL;
@@ -237,7 +298,9 @@ void fs_lookup(struct fuse_req *r)
 	} else {
 		err = lookup(r, name, &out.nodeid);
 	}
-	if (!err)
+	if (!err && r->h->nodeid == NODE_DEV_DIR)
+		attr_of_session(r->door, out.nodeid, &out.attr);
+	else if (!err)
 		err = fill_attr(r->door, out.nodeid, &out.attr, &keep);
 	if (err) {
 		fuse_reply(r, err); /* no name is remembered as missing: it may come */
@@ -355,11 +418,25 @@ static void list_vfio(struct listing *l)
 	uint64_t id;
 
 	list_add(l, "vfio", NODE_CONTAINER, DT_REG, PLACE_FIRST);
+	if (d->devices == DEVICES_FUSE)
+		list_add(l, "devices", NODE_DEVICES_DIR, DT_DIR, PLACE_FIRST + 1);
 	for (; !l->full && vfio_group_next(d->vfio, g, &g); g++) {
 		if (!view_group_id(d->view, g, &id))
 			continue;
 		snprintf(name, sizeof(name), "%u", g);
-		list_add(l, name, NODE_ID(NODE_GROUP, id), DT_REG, PLACE_FIRST + 1 + g);
+		list_add(l, name, NODE_ID(NODE_GROUP, id), DT_REG, PLACE_FIRST + 2 + g);
+	}
+}
+
+static void list_devices(struct listing *l)
+{
+	struct vfio_cdev cdev;
+	char name[16];
+
+	for (unsigned from = 0; !l->full && vfio_cdev_next(l->r->door->vfio, from, &cdev);
+	     from = cdev.index + 1) {
+		snprintf(name, sizeof(name), "vfio%u", cdev.index);
+		list_add(l, name, CDEV_NODE(cdev.id, 0), DT_REG, PLACE_FIRST + cdev.index);
 	}
 }
 
@@ -397,6 +474,8 @@ void fs_readdir(struct fuse_req *r)
 			 PLACE_FIRST + 1);
 	} else if (dir == NODE_VFIO_DIR) {
 		list_vfio(&l);
+	} else if (dir == NODE_DEVICES_DIR) {
+		list_devices(&l);
 	}
 	if (err)
 		fuse_reply(r, err);
@@ -568,6 +647,7 @@ void fs_init(struct door_dev *d)
 	pthread_mutex_init(&d->owners_lock, NULL);
 	pthread_mutex_init(&d->acts_lock, NULL);
 	d->container_owner = (struct node_owner){ .uid = d->uid, .gid = d->gid, .mode = 0666 };
+	d->iommu_owner = (struct node_owner){ .uid = d->uid, .gid = d->gid, .mode = 0660 };
 }
 
 void fs_fini(struct door_dev *d)

@@ -90,7 +90,8 @@ static const struct fuse_op {
  */
 bool fuse_is_quick(struct door_dev *d, const struct fuse_in_header *h, const void *arg, size_t size)
 {
-	bool device = NODE_CLASS(h->nodeid) == NODE_SESSION;
+	bool session = NODE_CLASS(h->nodeid) == NODE_SESSION;
+	bool device = session || NODE_CLASS(h->nodeid) == NODE_CDEV;
 
 	switch (h->opcode) {
 	case FUSE_LOOKUP:
@@ -103,7 +104,7 @@ bool fuse_is_quick(struct door_dev *d, const struct fuse_in_header *h, const voi
 		return device && size >= sizeof(struct fuse_write_in) &&
 		       ((const struct fuse_write_in *)arg)->write_flags & FUSE_WRITE_CACHE;
 	case FUSE_GETATTR:
-		return device || own_is(&d->opener, h) || own_is(&d->looker, h);
+		return session || own_is(&d->opener, h) || own_is(&d->looker, h);
 	case FUSE_IOCTL:
 		return size >= sizeof(struct fuse_ioctl_in) &&
 		       ((const struct fuse_ioctl_in *)arg)->cmd == DOOR_IOC_HANDLE;

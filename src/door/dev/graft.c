@@ -143,3 +143,29 @@ int graft_ensure_dir(const char *path)
 		r = -errno;
 	return r;
 }
+
+/* The same for a file. -EISDIR. */
+int graft_ensure_file(const char *path)
+{
+	AUTO_FREE char *parent = strdup(path);
+	struct stat st;
+	char *slash;
+	int r;
+
+	if (!parent)
+		return -ENOMEM;
+	if (!stat(path, &st))
+		return S_ISDIR(st.st_mode) ? -EISDIR : 0;
+	if (errno != ENOENT)
+		return -errno;
+	slash = strrchr(parent, '/');
+	if (!slash || slash == parent)
+		return -ENOENT;
+	*slash = 0;
+	r = graft_ensure_dir(parent);
+	if (!r && !is_grafted(parent))
+		r = graft(parent);
+	if (!r && mknod(path, S_IFREG | 0600, 0))
+		r = -errno;
+	return r;
+}

@@ -110,7 +110,8 @@ int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **out, 
 		files_opened();
 	h->kind = kind;
 	h->obj = NULL;
-	h->session = NULL;
+	atomic_store(&h->session, NULL);
+	h->cdev_node = 0;
 	h->node = NULL;
 	h->text = NULL;
 	h->text_size = 0;
@@ -126,6 +127,26 @@ int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **out, 
 void handle_publish(struct handle *h)
 {
 	atomic_fetch_add_explicit(&h->state, 1, memory_order_release);
+}
+
+/*
+ * @h is the only open file of the inode @nodeid, as long as it is open. -ESTALE: there is one
+ * already; the kernel looks the name up once more then, and comes with another inode.
+ */
+int handle_take_node(struct door_dev *d, struct handle *h, uint64_t nodeid)
+{
+	struct handle *other;
+
+	pthread_mutex_lock(&d->lock);
+	for (other = d->cdevs; other && other->cdev_node != nodeid; other = other->next_cdev)
+		;
+	if (!other) {
+		h->cdev_node = nodeid;
+		h->next_cdev = d->cdevs;
+		d->cdevs = h;
+	}
+	pthread_mutex_unlock(&d->lock);
+	return other ? -ESTALE : 0;
 }
 
 struct handle *handle_get(struct door_dev *d, uint64_t fh)
@@ -171,14 +192,28 @@ void leaving_end(struct leaving *l)
 	pthread_mutex_unlock(&files.lock);
 }
 
+/* With door_dev.lock. */
+static void leave_node(struct door_dev *d, struct handle *h)
+{
+	struct handle **at;
+
+	for (at = &d->cdevs; *at && *at != h; at = &(*at)->next_cdev)
+		;
+	if (*at)
+		*at = h->next_cdev;
+	h->cdev_node = 0;
+}
+
 static void destroy(struct door_dev *d, struct handle *h)
 {
+	struct session *s = atomic_load(&h->session);
+
 	/* The device's session ends first: the image is the function's own again when the close of
 	 * the device resets it. */
-	if (h->session) {
+	if (s) {
 		if (h->kind == HANDLE_VFIO)
-			session_client_gone(h->session);
-		session_put(h->session);
+			session_client_gone(s);
+		session_put(s);
 	}
 	if (h->obj)
 		vfio_obj_put(h->obj);
@@ -190,6 +225,7 @@ static void destroy(struct door_dev *d, struct handle *h)
 
 	leaving_end(&h->leaving);
 	pthread_mutex_lock(&d->lock);
+	leave_node(d, h);
 	atomic_store(&h->state, (GENERATION(atomic_load(&h->state)) + 1) << 32);
 	h->next_free = d->free;
 	d->free = h;

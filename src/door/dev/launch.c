@@ -164,6 +164,22 @@ static void place(struct launch *l, int root, const char *from, const char *to, 
 	put_part(l, take_part(l, root, source), target);
 }
 
+/* A file; there is none where device files are memfds. */
+static void place_iommu(struct launch *l, int root)
+{
+	struct door_error err;
+	int tree = graft_clone(root, "iommu");
+	int r = tree < 0 ? tree : graft_ensure_file("/dev/iommu");
+
+	if (tree == -ENOENT)
+		return;
+	if (!r)
+		r = graft_attach(tree, "/dev/iommu");
+	if (r)
+		fail(l, explain_mount(&err, r, "/dev/iommu", l->userns), &err);
+	close(tree);
+}
+
 /* Each directory in @from, a directory of the view. */
 static void place_children(struct launch *l, int root, const char *from, const char *to)
 {
@@ -211,6 +227,7 @@ static int place_views(struct launch *l)
 		else
 			place(l, root, view_places[i].from, view_places[i].to, "");
 	}
+	place_iommu(l, root);
 	vfio = take_part(l, root, "vfio");
 	/* The whole goes out of sight; @root keeps it for the machine. */
 	if (umount2("/dev/vfio", MNT_DETACH))

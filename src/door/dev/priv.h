@@ -35,6 +35,7 @@ enum {
 	NODE_GROUP = 1,	  /* id of the isolation group, see view_group_id() */
 	NODE_VIEW = 2,	  /* ino of the view node */
 	NODE_SESSION = 3, /* number of the device session */
+	NODE_CDEV = 4,	  /* a device's own file, see CDEV_NODE() */
 };
 #define NODE_SHIFT 56
 #define NODE_ID(class, number) ((uint64_t)(class) << NODE_SHIFT | (uint64_t)(number))
@@ -45,6 +46,19 @@ enum {
 #define NODE_VFIO_DIR NODE_ID(NODE_FIXED, 2)
 #define NODE_DEV_DIR NODE_ID(NODE_FIXED, 3) /* ".dev": of our own threads only */
 #define NODE_CONTAINER NODE_ID(NODE_FIXED, 4)
+#define NODE_DEVICES_DIR NODE_ID(NODE_FIXED, 5)
+#define NODE_IOMMU NODE_ID(NODE_FIXED, 6)
+
+/*
+ * Each lookup of /dev/vfio/devices/vfioX leads to an inode of its own, as each open has pages of
+ * its own: who has not bound the device is not to see what others have mapped.
+ */
+#define CDEV_SERIAL_BITS 24
+#define CDEV_NODE(id, serial)                                                                      \
+	NODE_ID(NODE_CDEV,                                                                         \
+		((id) << CDEV_SERIAL_BITS | ((serial) & (BIT64(CDEV_SERIAL_BITS) - 1))) &          \
+			(BIT64(NODE_SHIFT) - 1))
+#define CDEV_OF_NODE(nodeid) (NODE_NUMBER(nodeid) >> CDEV_SERIAL_BITS)
 
 /* What stat says of a device file: more than any region's end, so that every page can be mapped. */
 #define DEVICE_FILE_SIZE ((uint64_t)64 << VFIO_REGION_SHIFT)
@@ -74,9 +88,11 @@ struct handle {
 	enum handle_kind kind;
 	int group; /* of a group's file: its number */
 	struct leaving leaving;
-	struct vfio_obj *obj;	 /* HANDLE_VFIO */
-	struct session *session; /* HANDLE_OWN, and devices */
-	struct view_node *node;	 /* HANDLE_VIEW; a reference */
+	struct vfio_obj *obj; /* HANDLE_VFIO */
+	uint64_t cdev_node;   /* of a device's own file: its inode; else 0 */
+	struct handle *next_cdev;
+	_Atomic(struct session *) session; /* HANDLE_OWN, and devices (their own: once bound) */
+	struct view_node *node;		   /* HANDLE_VIEW; a reference */
 	pthread_mutex_t text_lock;
 	char *text; /* what the last read from offset 0 saw */
 	size_t text_size;
@@ -88,6 +104,7 @@ struct handle {
 
 int handles_new(struct door_dev *d, enum handle_kind kind, struct handle **h, uint64_t *fh);
 void handle_publish(struct handle *h);
+int handle_take_node(struct door_dev *d, struct handle *h, uint64_t nodeid);
 struct handle *handle_get(struct door_dev *d, uint64_t fh); /* NULL: no such open file */
 void handle_put(struct door_dev *d, struct handle *h);
 void handle_close(struct door_dev *d, struct handle *h); /* its last descriptor is gone; once */
@@ -137,6 +154,7 @@ struct opening {
 	atomic_bool reached; /* the kernel knows @fh */
 };
 
+int session_bind(struct door_dev *d, struct handle *h);
 int session_give(struct door_dev *d, struct vfio_obj *obj, uint64_t notification);
 void session_client_gone(struct session *s);
 void session_put(struct session *s);
@@ -402,6 +420,7 @@ struct launch_msg {
 
 /* In the child's mount namespace. 0 or -errno, with @path named in the log at debug level. */
 int graft_ensure_dir(const char *path);
+int graft_ensure_file(const char *path);
 int graft_clone(int dirfd, const char *path);
 int graft_attach(int tree, const char *path);
 
@@ -471,10 +490,10 @@ static inline bool own_is(struct own_thread *t, const struct fuse_in_header *h)
 
 /* ------------------------------------------------------------------ the door */
 
-/* Whose a file in /dev/vfio is. Groups have one once somebody has changed it. */
+/* Whose a file in /dev/vfio is. Groups and devices have one once somebody has changed it. */
 struct node_owner {
 	struct node_owner *next;
-	uint64_t id; /* of the group */
+	uint64_t id; /* node id of the group, of the device's first file */
 	uint32_t uid, gid, mode;
 };
 
@@ -517,6 +536,7 @@ struct door_dev {
 	_Atomic(struct handle *) blocks[HANDLE_BLOCKS];
 	unsigned n_blocks;
 	struct handle *free;
+	struct handle *cdevs; /* devices' own files */
 
 	/* sessions */
 	struct door_func *funcs;
@@ -556,7 +576,8 @@ struct door_dev {
 
 	/* owner and mode of what is in /dev/vfio; see fs.c */
 	pthread_mutex_t owners_lock;
-	struct node_owner container_owner, *owners;
+	struct node_owner container_owner, iommu_owner, *owners;
+	_Atomic uint64_t cdev_serial;
 
 	/* writes to the view that may wait for others; see fs.c */
 	pthread_mutex_t acts_lock;

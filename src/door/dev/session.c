@@ -248,8 +248,8 @@ static bool has_images(const struct session *s)
 	return false;
 }
 
-/* Called with door_func.lock held. */
-static int session_begin(struct door_func *func)
+/* Called with door_func.lock held. @nodeid: of the file, if the client has it already; or 0. */
+static int session_begin(struct door_func *func, uint64_t nodeid)
 {
 	struct door_dev *d = func->door;
 	struct session *s = calloc(1, sizeof(*s));
@@ -260,7 +260,7 @@ static int session_begin(struct door_func *func)
 	s->func = door_func_ref(func);
 	atomic_init(&s->refs, 1);
 	pthread_mutex_lock(&d->lock);
-	s->nodeid = NODE_ID(NODE_SESSION, ++d->next_session);
+	s->nodeid = nodeid ? nodeid : NODE_ID(NODE_SESSION, ++d->next_session);
 	pthread_mutex_unlock(&d->lock);
 	r = map_memfd(s);
 	if (!r && has_images(s))
@@ -327,7 +327,7 @@ static int give(struct door_dev *d, void *data)
 /* Called with door_func.lock held. */
 static int session_join(struct door_func *func, struct vfio_obj *obj, struct opening *o)
 {
-	int r = func->session ? 0 : session_begin(func);
+	int r = func->session ? 0 : session_begin(func, 0);
 
 	if (r)
 		return r;
@@ -368,6 +368,32 @@ int session_give(struct door_dev *d, struct vfio_obj *obj, uint64_t notification
 		handles_settle(d, group);
 	else if (r)
 		opening_undo(d, &g.o);
+	return r;
+}
+
+/*
+ * A device's own file was bound: from now on it is a device file. It is the client's already, so
+ * that its inode is the session's. Returns 0 or -errno.
+ */
+int session_bind(struct door_dev *d, struct handle *h)
+{
+	struct pcif *f = vfio_device_function(h->obj);
+	struct door_func *func = door_func_get(d, f);
+	int r;
+
+	if (!func)
+		return -ENOMEM;
+	pthread_mutex_lock(&func->lock);
+	/* Who had it open before has closed it, as it could not have been bound otherwise. */
+	r = func->session ? -EBUSY : session_begin(func, h->cdev_node);
+	if (!r) {
+		atomic_fetch_add(&func->session->refs, 1);
+		func->session->clients++;
+		h->leaving.group = (int)pcif_group(f);
+		atomic_store(&h->session, func->session);
+	}
+	pthread_mutex_unlock(&func->lock);
+	door_func_put(func);
 	return r;
 }
 

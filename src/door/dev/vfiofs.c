@@ -15,6 +15,8 @@
 
 #include "door/dev/priv.h"
 
+#define DOOR_BIND_REQUEST _IO(VFIO_TYPE, VFIO_BASE + 18) /* VFIO_DEVICE_BIND_IOMMUFD */
+
 /* ------------------------------------------------------------------ open and close */
 
 /* close(2) asks us nothing, nor writes pages back (whose pages are others' as well). */
@@ -40,6 +42,14 @@ static int open_group(struct door_dev *d, uint64_t nodeid, struct handle *h)
 	return 0;
 }
 
+/* One that is not bound yet. */
+static int open_cdev(struct door_dev *d, uint64_t nodeid, struct handle *h)
+{
+	int r = handle_take_node(d, h, nodeid);
+
+	return r ? r : vfio_open_cdev(d->vfio, CDEV_OF_NODE(nodeid), d->client, &h->obj);
+}
+
 /* The modes bind root as well. Source: kernfs_fop_open(). */
 static int open_view(struct fuse_req *r, struct handle *h)
 {
@@ -62,11 +72,15 @@ static int open_behind(struct fuse_req *r, struct handle *h)
 
 	switch (NODE_CLASS(r->h->nodeid)) {
 	case NODE_FIXED:
+		if (r->h->nodeid == NODE_IOMMU)
+			return vfio_open_iommufd(d->vfio, &h->obj);
 		if (r->h->nodeid != NODE_CONTAINER)
 			return -ENOENT;
 		return vfio_open_container(d->vfio, &h->obj);
 	case NODE_GROUP:
 		return open_group(d, r->h->nodeid, h);
+	case NODE_CDEV:
+		return open_cdev(d, r->h->nodeid, h);
 	case NODE_VIEW:
 		return open_view(r, h);
 	}
@@ -105,7 +119,9 @@ void file_open(struct fuse_req *r)
 	struct handle *h;
 	int err;
 
-	if (NODE_CLASS(r->h->nodeid) == NODE_SESSION) {
+	/* A device's own file is opened by name; we open it once more, to map its pages. */
+	if (NODE_CLASS(r->h->nodeid) == NODE_SESSION ||
+	    (NODE_CLASS(r->h->nodeid) == NODE_CDEV && own_is(&r->door->opener, r->h))) {
 		open_device(r);
 		return;
 	}
@@ -123,6 +139,8 @@ void file_open(struct fuse_req *r)
 	}
 	if (!view)
 		out.open_flags |= FOPEN_PARALLEL_DIRECT_WRITES;
+	if (NODE_CLASS(r->h->nodeid) == NODE_CDEV)
+		out.open_flags |= FOPEN_KEEP_CACHE;
 	/* Not accepted: nobody will ever send its RELEASE. */
 	if (fuse_reply_data(r, &out, sizeof(out)))
 		handle_close(r->door, h);
@@ -166,9 +184,9 @@ void file_release(struct fuse_req *r)
  * The page path. Other threads of this process may be waiting for it, with any lock held: no lock,
  * no allocation, only system calls on the memfd and memory that is populated.
  */
-static void page_fill(struct fuse_req *r, struct handle *h, const struct fuse_read_in *in)
+static void page_fill(struct fuse_req *r, struct session *s, const struct fuse_read_in *in)
 {
-	struct pcif *f = h->session->func->f;
+	struct pcif *f = s->func->f;
 	uint64_t first = in->offset;
 	uint64_t size = MIN(in->size, FUSE_MAX_DATA);
 	uint64_t done = 0;
@@ -241,14 +259,16 @@ void file_read(struct fuse_req *r)
 {
 	const struct fuse_read_in *in = r->arg;
 	struct handle *h = handle_get(r->door, in->fh);
+	struct session *s;
 	ssize_t n = -EINVAL; /* containers and groups have no data */
 
 	if (!h) {
 		fuse_reply(r, -EBADF);
 		return;
 	}
-	if (h->session && !(in->read_flags & FUSE_READ_LOCKOWNER)) {
-		page_fill(r, h, in);
+	s = atomic_load(&h->session);
+	if (s && !(in->read_flags & FUSE_READ_LOCKOWNER)) {
+		page_fill(r, s, in);
 	} else if (h->kind == HANDLE_VIEW) {
 		fs_view_read(r, h, in);
 	} else {
@@ -319,6 +339,22 @@ static bool needs_filter(const struct vfio_obj *obj, uint32_t request)
 	return vfio_obj_kind(obj) == VFIO_KIND_GROUP && request == VFIO_GROUP_GET_DEVICE_FD;
 }
 
+/*
+ * Binding opens the device: its pages are shared from then on. A close that is on its way is to be
+ * found done, as for VFIO_GROUP_GET_DEVICE_FD.
+ */
+static int bind_device(struct door_call *c, struct handle *h)
+{
+	int r;
+
+	fuse_step_aside(c->door);
+	handles_settle(c->door, -1);
+	r = call_run(c);
+	if (!r)
+		r = session_bind(c->door, h);
+	return r;
+}
+
 /* Arguments are copied behind the place of the answer's header. */
 #define CALL_DATA_OFFSET 64u
 
@@ -346,7 +382,12 @@ void file_ioctl(struct fuse_req *r)
 	/* 32-bit programs as well: blocks are laid out alike (Linux compat_ptr_ioctl()). */
 	if (h && h->kind == HANDLE_VFIO) {
 		c.obj = h->obj;
-		ret = needs_filter(h->obj, in->cmd) ? -EPERM : call_run(&c);
+		if (needs_filter(h->obj, in->cmd))
+			ret = -EPERM;
+		else if (in->cmd == DOOR_BIND_REQUEST && h->cdev_node)
+			ret = bind_device(&c, h);
+		else
+			ret = call_run(&c);
 	}
 	if (ret < 0) {
 		fuse_reply(r, ret);

@@ -46,7 +46,7 @@ static int cpus_read(struct view *v)
 /* What stays, and the functions that are there now. */
 static int view_build(struct view *v)
 {
-	struct view_node *bus, *module;
+	struct view_node *bus, *module, *class;
 	int r = cpus_read(v);
 
 	if (r)
@@ -59,7 +59,11 @@ static int view_build(struct view *v)
 	v->devices = view_dir(v, v->root, "devices");
 	v->groups_dir = view_dir(v, v->root, "iommu_groups");
 	module = view_dir(v, v->root, "module");
-	v->class_bus = view_dir(v, view_dir(v, v->root, "class"), "pci_bus");
+	class = view_dir(v, v->root, "class");
+	v->class_bus = view_dir(v, class, "pci_bus");
+	v->class_cdev = view_dir(v, class, "vfio-dev");
+	if (v->class_cdev)
+		v->class_cdev->cdev = true;
 	if (!v->failed)
 		r = view_bus_build(v, bus);
 	if (!r)
@@ -138,6 +142,16 @@ static void node_stat(const struct view_node *n, struct view_stat *st)
 	};
 }
 
+void view_hide_cdevs(struct view *v)
+{
+	atomic_store(&v->no_cdevs, true);
+}
+
+static bool is_hidden(struct view *v, const struct view_node *n)
+{
+	return n->cdev && atomic_load(&v->no_cdevs);
+}
+
 uint64_t view_root_ino(struct view *view)
 {
 	return view->root->ino;
@@ -153,6 +167,8 @@ int view_lookup(struct view *v, uint64_t dir, const char *name, struct view_stat
 	n = view_find(v, dir);
 	for (n = n ? n->child : NULL; n && strcmp(n->name, name); n = n->next)
 		;
+	if (n && is_hidden(v, n))
+		n = NULL;
 	if (n)
 		node_stat(n, st);
 	view_unlock(v);
@@ -206,7 +222,7 @@ int view_list(struct view *v, uint64_t dir, uint64_t after,
 	if (!n)
 		r = -ENOENT;
 	for (n = n ? n->child : NULL; n; n = n->next)
-		if (n->ino > after && !cb(data, n->name, n->ino, n->type))
+		if (n->ino > after && !is_hidden(v, n) && !cb(data, n->name, n->ino, n->type))
 			break;
 	view_unlock(v);
 	return r;

@@ -37,6 +37,7 @@ struct view_node {
 	const char *name; /* "" for the root */
 	enum view_type type;
 	bool fixed;	    /* stays while the view exists */
+	bool cdev;	    /* hidden by view_hide_cdevs() */
 	unsigned mode;	    /* permission bits, 0444 */
 	const char *target; /* VIEW_LINK: relative, as sysfs has it */
 	uint64_t ino;	    /* 1 for the root */
@@ -59,6 +60,10 @@ struct view_node {
 
 /* All must outlive the view. 0, -ENOMEM. */
 int view_new(struct pcim *pci, struct vfio *vfio, struct view **view);
+/* Devices have no files of their own here: before anybody looks. */
+void view_hide_cdevs(struct view *view);
+/* What they say of themselves: one of the numbers that Linux gives out as it goes. */
+#define VIEW_CDEV_MAJOR 511u
 /* NULL is fine. Nobody has a reference on a node any more. */
 void view_free(struct view *view);
 

@@ -240,7 +240,8 @@ static void fn_leave(struct view_fn *fn)
 	view_remove(v, &fn->of_group);
 	view_remove(v, &fn->of_pf);
 	view_remove(v, &fn->of_driver);
-	fn->driver_link = fn->msi_irqs = NULL;
+	view_remove(v, &fn->of_cdev);
+	fn->driver_link = fn->msi_irqs = fn->cdev = NULL;
 	view_remove(v, &fn->dir);
 	group_leave(v, fn->group);
 	fn->group = NULL;
@@ -338,6 +339,7 @@ static void fn_unbound(struct view_fn *fn)
 	view_remove(fn->view, &fn->of_driver);
 	view_remove(fn->view, &fn->driver_link);
 	view_remove(fn->view, &fn->msi_irqs);
+	view_cdev_leave(fn);
 	fn->driver = NULL;
 }
 
@@ -347,8 +349,10 @@ static int fn_bound(struct view_fn *fn, const struct bus_driver *d)
 	struct view_driver *driver = driver_find(v, d);
 	AUTO_FREE char *path = NULL;
 
-	if (fn->driver == driver)
-		return 0;
+	if (fn->driver == driver) {
+		view_cdev_follow(fn);
+		return v->failed ? -ENOMEM : 0;
+	}
 	fn_unbound(fn);
 	if (!driver)
 		return 0;
@@ -357,6 +361,7 @@ static int fn_bound(struct view_fn *fn, const struct bus_driver *d)
 	fn->of_driver = view_link_path(v, driver->dir, fn->name, path, fn->path);
 	fn->driver_link = view_link_path(v, fn->dir, "driver", fn->path, path);
 	view_driver_files(fn);
+	view_cdev_follow(fn);
 	if (!v->failed)
 		return 0;
 	fn_unbound(fn);

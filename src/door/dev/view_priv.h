@@ -38,6 +38,8 @@ struct view_fn {
 	struct view_node *of_bus, *of_group, *of_pf; /* links to it elsewhere */
 	struct view_driver *driver;		     /* as shown: with these three */
 	struct view_node *of_driver, *driver_link, *msi_irqs;
+	struct view_node *cdev, *of_cdev; /* vfio-dev, and its link in the class */
+	uint64_t cdev_id;
 };
 
 struct view_group {
@@ -66,11 +68,12 @@ struct view {
 	struct view_driver *drivers; /* those of the bus */
 	unsigned n_drivers;
 
-	pthread_mutex_t lock;  /* guards what follows; bus.lock is taken under it */
+	pthread_mutex_t lock; /* guards what follows; bus.lock is taken under it */
+	atomic_bool no_cdevs;
 	_Atomic uint64_t seen; /* the bus's generation that the tree shows */
 	bool failed;	       /* an allocation failed; cleared by who undoes what was made */
 	bool fixed;	       /* nodes that are made now stay */
-	struct view_node *root, *devices, *groups_dir, *class_bus, *bus_devices;
+	struct view_node *root, *devices, *groups_dir, *class_bus, *class_cdev, *bus_devices;
 	struct view_node **hash; /* by number; a power of two */
 	size_t hash_size, n_nodes;
 	uint64_t last_ino;
@@ -156,6 +159,10 @@ void view_driver_files(struct view_fn *fn);
 void view_power(struct view *v, struct view_node *parent);
 
 /* ------------------------------------------------------------------ parts of the tree */
+
+/* view_vfio.c: vfio-dev and its class. */
+void view_cdev_follow(struct view_fn *fn);
+void view_cdev_leave(struct view_fn *fn);
 
 /* view_bus.c: bus-pci, module. */
 int view_bus_build(struct view *v, struct view_node *bus);
