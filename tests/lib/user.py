@@ -108,7 +108,10 @@ class Place:
             return path
         copy = os.path.join(self.dir, os.path.basename(path))
         if not os.path.exists(copy):
-            shutil.copy(path, copy)
+            if os.path.isdir(path):
+                shutil.copytree(path, copy, symlinks=True)
+            else:
+                shutil.copy(path, copy)
             self.own(copy)
         return copy
 
