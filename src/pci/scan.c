@@ -32,8 +32,8 @@
 #define REST_FIRST_NS 1000u
 #define REST_SHORT_NS 1000000u
 #define REST_MAX_NS 4000000u
-#define REST_CROWDED_NS 32000000u /* the longest that very many functions can make it */
-#define COST_SHARE 200u		  /* the watcher rests that many times as long as it looks */
+#define REST_CROWDED_NS 64000000u /* the longest that very many functions can make it */
+#define COST_SHARE 250u		  /* the watcher rests that many times as long as it looks */
 #define SPARE_WORKERS 2u	  /* that wait for a function to become hot */
 #define STUBBORN 3u		  /* looks in a row that found the lock taken */
 
@@ -312,10 +312,11 @@ static void round_of_looks(struct scan_pool *p)
 static void *watcher_main(void *data)
 {
 	struct scan_pool *p = data;
+	uint64_t before = 0;
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->quit) {
-		uint64_t before = cpu_ns(), cost;
+		uint64_t now, cost;
 
 		if (p->ended) {
 			reap(p); /* the lock was free meanwhile */
@@ -326,7 +327,10 @@ static void *watcher_main(void *data)
 			continue;
 		}
 		round_of_looks(p);
-		cost = cpu_ns() - before;
+		/* Since the last round, going to sleep and waking up included. */
+		now = cpu_ns();
+		cost = now - before;
+		before = now;
 		p->rest_ns = longer(MAX(p->rest_ns, REST_SHORT_NS));
 		wait_ns(&p->wake, &p->lock,
 			MAX(p->rest_ns, MIN(cost * COST_SHARE, REST_CROWDED_NS)));
