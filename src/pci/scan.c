@@ -204,6 +204,7 @@ static void *worker_main(void *data)
 	w->next = p->ended;
 	p->ended = w;
 	pthread_cond_broadcast(&p->changed);
+	pthread_cond_signal(&p->wake); /* the watcher joins it */
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
 }

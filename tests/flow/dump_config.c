@@ -30,14 +30,41 @@ static int dc_create(struct pcif *f, const struct pcif_params *params, struct pc
 		desc->pm = desc->aer = true;
 		desc->dsn = 0x1122334455667788;
 	}
+	if (pcif_param(params, "vfs"))
+		desc->sriov = (struct pcif_sriov){
+			.total_vfs = 75,
+			.vf_device = 0x5008,
+			.first_offset = 128,
+			.stride = 2,
+			.bars = { { PCIF_BAR_MEM64, true, 0x4000 },
+				  [4] = { PCIF_BAR_MEM32, false, 0x1000 } },
+		};
+	return 0;
+}
+
+static int dc_create_vf(struct pcif *f, void *pf_state, unsigned index, struct pcif_desc *desc,
+			void **state, struct pcif_reply_error *err)
+{
+	desc->msix_vectors = 3;
+	desc->msix_pba_offset = 0x1000;
+	desc->aer = true;
 	return 0;
 }
 
 static void dc_reset(void *state) {}
 
-static const struct pcif_model dc_model = { .name = "dump",
-					    .create = dc_create,
-					    .reset = dc_reset };
+static const struct pcif_model dc_model = {
+	.name = "dump", .create = dc_create, .create_vf = dc_create_vf, .reset = dc_reset
+};
+
+/* The ids of a VF are not in its hardware: a host takes them from elsewhere. */
+static uint8_t byte(struct pcif *f, unsigned at)
+{
+	uint32_t id = pcif_desc(f)->vendor | (uint32_t)pcif_desc(f)->device << 16;
+
+	return at < 4 && pcif_is_vf(f) ? (uint8_t)(id >> 8 * at)
+				       : (uint8_t)pcif_config_read(f, at, 1);
+}
 
 static void dump(struct pcif *f)
 {
@@ -45,7 +72,7 @@ static void dump(struct pcif *f)
 	for (unsigned at = 0; at < pcif_config_size(f); at += 16) {
 		printf("%02x:", at);
 		for (unsigned i = 0; i < 16; i++)
-			printf(" %02x", pcif_config_read(f, at + i, 1));
+			printf(" %02x", byte(f, at + i));
 		printf("\n");
 	}
 	printf("\n");
@@ -107,13 +134,16 @@ static int add_tree(struct pcim *m)
 
 int main(void)
 {
-	struct pcif_params *plain;
+	const struct pci_bdf pf = { 0, 0x70, 0, 0 };
+	struct pcif_params *plain, *vfs;
 	struct pcim *m;
 
 	if (pcim_new(&m) || pcim_params_new(&plain) || pcim_params_set(plain, "plain", "1") ||
-	    add_tree(m) || pcim_add(m, (struct pci_bdf){ 0, 0x65, 0, 0 }, &dc_model, NULL, NULL) ||
+	    pcim_params_new(&vfs) || pcim_params_set(vfs, "vfs", "1") ||
+	    pcim_add(m, pf, &dc_model, vfs, NULL) || add_tree(m) ||
+	    pcim_add(m, (struct pci_bdf){ 0, 0x65, 0, 0 }, &dc_model, NULL, NULL) ||
 	    pcim_add(m, (struct pci_bdf){ 0, 0x66, 0, 0 }, &dc_model, plain, NULL) ||
-	    pcim_enumerate(m))
+	    pcim_enumerate(m) || pcim_sriov_enable(pcim_find(m, pf), 3))
 		return 1;
 	for (unsigned i = 0; i < pcim_count(m); i++) {
 		struct pcif *f = pcim_function(m, i);
@@ -123,6 +153,7 @@ int main(void)
 		dump(f);
 	}
 	pcim_params_free(plain);
+	pcim_params_free(vfs);
 	pcim_free(m);
 	return 0;
 }
