@@ -166,6 +166,10 @@ def inside(tap, place, folder):
         tap.ok(not bad, f"{name}: lspci -vvv", "\n".join(bad))
         out = under(place, file, "lspci -D | cut -d' ' -f1")
         tap.equal(out.split(), sorted(want), f"{name}: lspci finds all")
+    out = under(place, os.path.join(folder, "groups", "chipset.json"),
+                "cat /sys/kernel/iommu_groups/0/reserved_regions")
+    tap.equal(out, "0x0000000000000000 0x0000000000ffffff direct-relaxable\n"
+                   "0x00000000fee00000 0x00000000feefffff msi\n", "what an ISA bridge reserves")
     server = os.path.join(folder, "server.json")
     out = under(place, server, "cd /sys/bus/pci/devices && cat 0000:10:00.0/numa_node "
                                "0000:84:00.0/numa_node && readlink 0000:84:00.0")

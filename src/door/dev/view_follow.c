@@ -153,9 +153,31 @@ static int read_group_type(struct view_node *node, char **buf, size_t *size)
 	return view_say(buf, size, "DMA-FQ\n");
 }
 
+#define PCI_CLASS_BRIDGE_ISA 0x0601
+
+struct group_look {
+	unsigned number;
+	bool isa;
+};
+
+static void look_for_isa(void *data, struct pcif *f)
+{
+	struct group_look *look = data;
+
+	if (pcif_group(f) == look->number && pcif_desc(f)->class_code >> 8 == PCI_CLASS_BRIDGE_ISA)
+		look->isa = true;
+}
+
+/* An ISA bridge keeps the low 16 MiB for devices behind it. Source: intel_iommu_get_resv_regions().
+ */
 static int read_reserved_regions(struct view_node *node, char **buf, size_t *size)
 {
-	return view_say(buf, size, "0x%016llx 0x%016llx msi\n", IOMMU_MSI_FIRST, IOMMU_MSI_LAST);
+	struct group_look look = { (unsigned)(uintptr_t)node->data, false };
+
+	pcim_for_each(node->view->pci, look_for_isa, &look);
+	return view_say(buf, size, "%s0x%016llx 0x%016llx msi\n",
+			look.isa ? "0x0000000000000000 0x0000000000ffffff direct-relaxable\n" : "",
+			IOMMU_MSI_FIRST, IOMMU_MSI_LAST);
 }
 
 static struct view_group *group_enter(struct view *v, uint64_t id, unsigned number)
@@ -185,7 +207,7 @@ static struct view_group *group_enter(struct view *v, uint64_t id, unsigned numb
 	g->dir = view_dir(v, v->groups_dir, name);
 	if (g->dir) {
 		g->devices = view_dir(v, g->dir, "devices");
-		view_attrs(v, g->dir, attrs, ARRAY_SIZE(attrs), NULL);
+		view_attrs(v, g->dir, attrs, ARRAY_SIZE(attrs), (void *)(uintptr_t)number);
 	}
 	g->next = v->groups;
 	v->groups = g;
