@@ -109,6 +109,7 @@ int bar_images_new(struct pcif *f)
 			goto err_free;
 		}
 		f->image[i].own = p;
+		f->image[i].moved_fd = -1;
 		atomic_store(&f->image[i].now, p);
 	}
 	return 0;
@@ -149,6 +150,7 @@ void pcif_bar_set_image(struct pcif *f, unsigned bar, void *image)
 	pcif_lock(f);
 	atomic_store_explicit(&f->image[bar].now, image ? image : f->image[bar].own,
 			      memory_order_release);
+	f->image[bar].moved_fd = -1;
 	pcif_unlock(f);
 }
 
@@ -216,7 +218,10 @@ int pcif_bar_move_image(struct pcif *f, unsigned bar, void *image, int fd, uint6
 		im->moved_fd = fd;
 		im->moved_offset = offset;
 	} else {
-		rc = copy_areas(b, im->moved_fd, im->moved_offset, f->memfd, im->offset);
+		rc = im->moved_fd < 0
+			     ? 0
+			     : copy_areas(b, im->moved_fd, im->moved_offset, f->memfd, im->offset);
+		im->moved_fd = -1;
 	}
 	if (!rc || !image)
 		atomic_store_explicit(&im->now, image ? image : im->own, memory_order_release);
@@ -249,6 +254,16 @@ enum pcif_page pcif_bar_policy(const struct pcif *f, unsigned bar, uint64_t offs
 	return PCIF_PAGE_TRAP;
 }
 
+static void images_back(struct pcif *f)
+{
+	for (unsigned i = 0; i < PCIF_NUM_BARS; i++) {
+		int rc = pcif_bar_move_image(f, i, NULL, -1, 0);
+
+		if (rc)
+			log_warn("%s: what was in BAR %u is lost: %s", f->name, i, strerror(-rc));
+	}
+}
+
 /**
  * pcif_set_shared() - tell the model that clients can, or no longer can, store to SHARED pages.
  * Repeating a state does nothing. May be called while a reset of the function is running: it takes
@@ -259,6 +274,9 @@ void pcif_set_shared(struct pcif *f, bool on)
 	pthread_mutex_lock(&f->shared);
 	if (atomic_load(&f->shared_on) != on) {
 		scan_set_shared(f, on);
+		/* Before the model is told: it may keep the image that it finds. */
+		if (!on)
+			images_back(f);
 		if (f->model->shared)
 			f->model->shared(f->state, on);
 	}

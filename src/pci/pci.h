@@ -358,7 +358,8 @@ void pcif_bar_set_image(struct pcif *f, unsigned bar, void *image);
  * with what could be copied. @fd is borrowed until then.
  */
 int pcif_bar_move_image(struct pcif *f, unsigned bar, void *image, int fd, uint64_t offset);
-/* Clients can from now on map SHARED pages / the last client is gone. Any thread. */
+/* Clients can from now on map SHARED pages / the last client is gone, and each BAR has its own
+ * image again when this returns. Any thread. */
 void pcif_set_shared(struct pcif *f, bool on);
 
 /* Function-level reset (also what D3hot to D0 does): config and model to power-on state, BARs and

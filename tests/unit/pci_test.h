@@ -30,6 +30,7 @@ struct tm_state {
 	struct tm_state *pf; /* of a VF */
 	unsigned index;	     /* of a VF */
 	_Atomic unsigned resets, shared_on, shared_off;
+	void *image_off; /* of BAR 0, when it was told that it is shared no more */
 	struct access log[64];
 	unsigned n_log;
 	void (*on_reset)(struct tm_state *s);
@@ -140,6 +141,8 @@ static void tm_shared(void *state, bool on)
 		s->shared_on++;
 	else
 		s->shared_off++;
+	if (!on)
+		s->image_off = pcif_bar_image(s->f, 0);
 }
 
 static const struct pcif_model tm_model = {

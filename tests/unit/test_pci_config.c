@@ -514,7 +514,11 @@ static void shared_hook(void **state)
 {
 	struct pcim *m;
 	struct pcif *f = tm_machine(&m);
+	uint64_t off;
+	int fd = pcif_bar_memfd(f, 0, &off);
+	void *own, *other = mmap(NULL, 0x4000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)off);
 
+	assert_ptr_not_equal(other, MAP_FAILED);
 	pcif_set_shared(f, false);
 	assert_int_equal(tm_last->shared_off, 0);
 	pcif_set_shared(f, true);
@@ -522,6 +526,16 @@ static void shared_hook(void **state)
 	assert_int_equal(tm_last->shared_on, 1);
 	pcif_set_shared(f, false);
 	assert_int_equal(tm_last->shared_off, 1);
+	/* The model hears of it when it has its own image again: what it keeps may not go away. */
+	own = pcif_bar_image(f, 0);
+	pcif_bar_set_image(f, 0, other);
+	pcif_set_shared(f, true);
+	pcif_set_shared(f, false);
+	assert_ptr_equal(tm_last->image_off, own);
+	assert_ptr_equal(pcif_bar_image(f, 0), own);
+	pcif_bar_set_image(f, 0, NULL);
+	assert_int_equal(pcif_bar_move_image(f, 0, NULL, -1, 0), 0);
+	munmap(other, 0x4000);
 	pcim_free(m);
 }
 
