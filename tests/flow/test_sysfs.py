@@ -275,7 +275,8 @@ class Inside:
 
     @staticmethod
     def unbinder():
-        return subprocess.Popen([PYTHON, "-c", "import os, sys\n"
+        return subprocess.Popen([PYTHON, "-c", "import os, signal\n"
+                                 "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
                                  f"fd = os.open('{DRIVERS}vfio-pci/unbind', os.O_WRONLY)\n"
                                  "print(flush=True)\n"
                                  f"os.write(fd, b'{NET}')\n"], stdout=subprocess.PIPE,
@@ -292,9 +293,15 @@ class Inside:
         self.equal(self.tell(client, "dma 1 0x100000 64"), "1", "the client works on")
         self.equal(driver(NET), "vfio-pci", "and everybody else looks on")
         for writer in writers:
+            writer.send_signal(signal.SIGUSR1)
+        time.sleep(0.3)
+        self.say(all(w.poll() is None for w in writers), "whatever signals they handle")
+        for writer in writers[:4]:
             writer.kill()
-        self.equal([w.wait(PATIENCE) for w in writers], [-signal.SIGKILL] * 8,
-                   "who waits can be killed")
+        for writer in writers[4:]:
+            writer.terminate()
+        self.equal([w.wait(PATIENCE) for w in writers],
+                   [-signal.SIGKILL] * 4 + [-signal.SIGTERM] * 4, "who waits can be killed")
         self.equal(driver(NET), "vfio-pci", "and then it stays bound")
         writer = self.unbinder()
         writer.stdout.readline()

@@ -30,6 +30,7 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, unsigned client, struct do
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_mutex_init(&d->replay_lock, NULL);
 	fs_init(d);
+	acts_init(&d->acts);
 	notify_init(d);
 	own_init(d);
 	r = view_new(pci, vfio, &d->view);
@@ -60,7 +61,7 @@ void door_dev_free(struct door_dev *d)
 		return;
 	/* While threads still serve pages, everything that holds some is closed. */
 	atomic_store(&d->closing, true);
-	fs_close(d);
+	acts_close(&d->acts);
 	notify_stop(d);
 	handles_close_all(d);
 	memdevs_stop(d);
@@ -76,6 +77,7 @@ void door_dev_free(struct door_dev *d)
 	notify_fini(d);
 	pthread_mutex_destroy(&d->replay_lock);
 	fs_fini(d);
+	acts_fini(&d->acts);
 	view_free(d->view);
 	own_fini(d);
 	pthread_mutex_destroy(&d->lock);

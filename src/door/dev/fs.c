@@ -533,85 +533,6 @@ void fs_view_read(struct fuse_req *r, struct handle *h, const struct fuse_read_i
 		fuse_reply_out(r, MIN((size_t)n, size));
 }
 
-/* ------------------------------------------------------------------ writes that wait */
-
-/*
- * Unbinding a function waits for its user, and others wait for that. A thread that is killed while
- * it waits for our answer cannot go before it has it, so signals (FUSE_INTERRUPT) end such a wait,
- * and so does the end of the door. What is known early of a request, that its thread got a signal,
- * may arrive here before the request itself does.
- */
-static int act_begin(struct door_dev *d, struct act *a, uint64_t unique)
-{
-	int r = 0;
-
-	a->unique = unique;
-	pthread_mutex_lock(&d->acts_lock);
-	atomic_init(&a->cancel, atomic_load(&d->closing));
-	for (unsigned i = 0; i < ACTS_EARLY; i++)
-		if (d->early[i] == unique)
-			atomic_store(&a->cancel, true);
-	if (d->n_acts >= ACTS_MAX) {
-		r = -EAGAIN;
-	} else {
-		d->n_acts++;
-		a->next = d->acts;
-		d->acts = a;
-	}
-	pthread_mutex_unlock(&d->acts_lock);
-	return r;
-}
-
-static void act_end(struct door_dev *d, struct act *a)
-{
-	struct act **at;
-
-	pthread_mutex_lock(&d->acts_lock);
-	for (at = &d->acts; *at != a; at = &(*at)->next)
-		;
-	*at = a->next;
-	d->n_acts--;
-	pthread_mutex_unlock(&d->acts_lock);
-}
-
-/* Has no answer of its own. */
-void fs_interrupt(struct fuse_req *r)
-{
-	const struct fuse_interrupt_in *in = r->arg;
-	struct door_dev *d = r->door;
-	struct act *a;
-
-	pthread_mutex_lock(&d->acts_lock);
-	for (a = d->acts; a && a->unique != in->unique; a = a->next)
-		;
-	if (a)
-		atomic_store(&a->cancel, true);
-	else
-		d->early[d->next_early++ % ACTS_EARLY] = in->unique;
-	pthread_mutex_unlock(&d->acts_lock);
-}
-
-/* d->closing is set: whoever begins from now on finds it. */
-void fs_close(struct door_dev *d)
-{
-	pthread_mutex_lock(&d->acts_lock);
-	for (struct act *a = d->acts; a; a = a->next)
-		atomic_store(&a->cancel, true);
-	pthread_mutex_unlock(&d->acts_lock);
-}
-
-static int run_act(struct fuse_req *r, struct view_node *node, const char *text, size_t size)
-{
-	struct act a;
-	int err = act_begin(r->door, &a, r->h->unique);
-
-	if (err)
-		return err;
-	err = node->act(node, text, size, &a.cancel);
-	act_end(r->door, &a);
-	return err;
-}
-
 void fs_view_write(struct fuse_req *r, struct handle *h, const struct fuse_write_in *in)
 {
 	struct view_node *node = h->node;
@@ -629,7 +550,7 @@ void fs_view_write(struct fuse_req *r, struct handle *h, const struct fuse_write
 	} else if (node->pwrite) {
 		n = node->pwrite(node, in + 1, in->size, in->offset);
 	} else if (node->write || node->act) {
-		err = node->act ? run_act(r, node, text, size) : node->write(node, text, size);
+		err = node->act ? act_run(r, node, text, size) : node->write(node, text, size);
 		n = err ? err : (ssize_t)size;
 	}
 	if (n < 0) {
@@ -645,7 +566,6 @@ void fs_view_write(struct fuse_req *r, struct handle *h, const struct fuse_write
 void fs_init(struct door_dev *d)
 {
 	pthread_mutex_init(&d->owners_lock, NULL);
-	pthread_mutex_init(&d->acts_lock, NULL);
 	d->container_owner = (struct node_owner){ .uid = d->uid, .gid = d->gid, .mode = 0666 };
 	d->iommu_owner = (struct node_owner){ .uid = d->uid, .gid = d->gid, .mode = 0660 };
 }
@@ -659,5 +579,4 @@ void fs_fini(struct door_dev *d)
 		free(o);
 	}
 	pthread_mutex_destroy(&d->owners_lock);
-	pthread_mutex_destroy(&d->acts_lock);
 }

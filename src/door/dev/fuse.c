@@ -67,7 +67,7 @@ static const struct fuse_op {
 	[FUSE_LOOKUP] = { fs_lookup, 1 },
 	[FUSE_FORGET] = { op_nothing, 0 },
 	[FUSE_BATCH_FORGET] = { op_nothing, 0 },
-	[FUSE_INTERRUPT] = { fs_interrupt, sizeof(struct fuse_interrupt_in) },
+	[FUSE_INTERRUPT] = { act_interrupt, sizeof(struct fuse_interrupt_in) },
 	[FUSE_GETATTR] = { fs_getattr, sizeof(struct fuse_getattr_in) },
 	[FUSE_SETATTR] = { fs_setattr, sizeof(struct fuse_setattr_in) },
 	[FUSE_READLINK] = { fs_readlink, 0 },

@@ -9,7 +9,7 @@
  *   view.lock        the tree of /sys
  *   door_dev.lock    the lists: free handles, counters
  *   door_dev.notify.lock   who answers notifications; innermost, short
- *   door_dev.acts_lock     writes to /sys that may wait; nothing is allocated under it
+ *   acts.lock        writes to /sys that may wait; nothing is allocated under it
  *   door_dev.pool_lock   what the FUSE threads share; nothing is allocated under it
  * The page path (page fills and write-back of device files) takes neither, allocates nothing and
  * touches no memory that could be cold: it is what every other thread may be waiting for.
@@ -285,9 +285,7 @@ void fs_statfs(struct fuse_req *r);
 int fs_group_open(struct door_dev *d, uint64_t nodeid, unsigned *group);
 void fs_view_read(struct fuse_req *r, struct handle *h, const struct fuse_read_in *in);
 void fs_view_write(struct fuse_req *r, struct handle *h, const struct fuse_write_in *in);
-void fs_interrupt(struct fuse_req *r);
 void fs_init(struct door_dev *d);
-void fs_close(struct door_dev *d);
 void fs_fini(struct door_dev *d);
 void file_open(struct fuse_req *r);
 void file_read(struct fuse_req *r);
@@ -497,14 +495,33 @@ struct node_owner {
 	uint32_t uid, gid, mode;
 };
 
-/* A write to the view that may wait for others. */
+/* A write to the view that may wait for others; see act.c. */
 struct act {
 	struct act *next;
 	uint64_t unique; /* the request's */
+	pid_t tid;
+	bool signalled; /* its thread got some signal */
 	atomic_bool cancel;
 };
 #define ACTS_MAX 64u   /* so that they never are all FUSE threads */
 #define ACTS_EARLY 16u /* interrupts that came before what they are about */
+
+struct acts {
+	pthread_mutex_t start; /* around the start of the watcher; outside of @lock */
+	pthread_t watcher;
+	int event;
+	pthread_mutex_t lock; /* guards what follows; nothing is allocated under it */
+	bool watching, stop, closing;
+	struct act *list;
+	unsigned n, next_early;
+	uint64_t early[ACTS_EARLY];
+};
+
+void acts_init(struct acts *acts);
+void acts_close(struct acts *acts);
+void acts_fini(struct acts *acts);
+int act_run(struct fuse_req *r, struct view_node *node, const char *text, size_t size);
+void act_interrupt(struct fuse_req *r);
 
 struct door_dev {
 	struct pcim *pci;
@@ -579,11 +596,7 @@ struct door_dev {
 	struct node_owner container_owner, iommu_owner, *owners;
 	_Atomic uint64_t cdev_serial;
 
-	/* writes to the view that may wait for others; see fs.c */
-	pthread_mutex_t acts_lock;
-	struct act *acts;
-	unsigned n_acts, next_early;
-	uint64_t early[ACTS_EARLY];
+	struct acts acts;
 };
 
 #endif
