@@ -189,7 +189,7 @@ static void command_on_exit(void *data, uint32_t events)
 int command_launch(struct command *c, pid_t server, struct door_launch *launch)
 {
 	struct door_error err;
-	int ret = door_launch(c->argv, server, launch, &err);
+	int ret = door_launch(c->argv, server, c->char_devices, launch, &err);
 
 	if (ret)
 		return command_not_started(c, ret, err.text);

@@ -209,12 +209,13 @@ static void join_leave(struct join *j)
 		;
 }
 
-int join_run(const char *name, char **argv)
+int join_run(const char *name, bool char_devices, char **argv)
 {
 	struct join j = { .command = { .pidfd = -1 }, .launch_pidfd = -1 };
 	int status;
 
 	status = command_init(&j.command, argv);
+	j.command.char_devices = char_devices;
 	if (status == CLI_GO_ON)
 		status = client_find_named(&cli_run, name, &j.list);
 	if (status == CLI_GO_ON) {

@@ -131,6 +131,7 @@ struct command {
 	pid_t pid; /* 0: it does not run (any more) */
 	int pidfd;
 	uint64_t first_term_ns; /* 0: none yet */
+	bool char_devices;	/* see door_launch() */
 };
 
 int command_init(struct command *c, char **argv);
@@ -174,7 +175,7 @@ int place_listen(struct place *p, const char *name, char *why, size_t why_size);
 void place_leave(struct place *p); /* removes the file */
 
 /* A run with the devices of another process's machine (join.c); the exit status. */
-int join_run(const char *name, char **argv);
+int join_run(const char *name, bool char_devices, char **argv);
 
 /* ------------------------------------------------------------------ control socket, server */
 

@@ -25,6 +25,7 @@ struct run {
 struct run_options {
 	struct build build;
 	const char *join;
+	bool char_devices;
 };
 
 static int run_option(void *data, const struct cli_option *o, const char *value)
@@ -37,6 +38,9 @@ static int run_option(void *data, const struct cli_option *o, const char *value)
 		return build_option(&cli_run, &opt->build, value, o->letter == 'm');
 	case 'j':
 		opt->join = value;
+		break;
+	case 'c':
+		opt->char_devices = true;
 		break;
 	case 'v':
 		opt->build.verbose++;
@@ -92,6 +96,7 @@ static int run_own(const struct run_options *opt, char **argv)
 	status = build_machine(&cli_run, &opt->build, &r.machine);
 	if (status == CLI_GO_ON)
 		status = command_init(&r.command, argv);
+	r.command.char_devices = opt->char_devices;
 	if (status == CLI_GO_ON)
 		status = run_start(&r);
 	if (status == CLI_GO_ON)
@@ -125,13 +130,16 @@ static int run_run(const struct cli_command *self, int argc, char **argv)
 				"no device given: add --device SPEC, --machine FILE or --join NAME "
 				"(`uvfio models` lists the models)");
 	build_set_log(&opt.build);
-	return opt.join ? join_run(opt.join, argv + first) : run_own(&opt, argv + first);
+	return opt.join ? join_run(opt.join, opt.char_devices, argv + first)
+			: run_own(&opt, argv + first);
 }
 
 static const struct cli_option run_options[] = {
 	{ "device", 'd', "SPEC", "add a device: MODEL[,KEY=VALUE]..." },
 	{ "machine", 'm', "FILE", "add the devices of a machine file (JSON)" },
 	{ "join", 'j', "NAME", "use the devices of a machine of `uvfio up`" },
+	{ "char-devices", 'c', NULL,
+	  "files of devices are character devices to CMD, for QEMU with iommufd" },
 	{ "verbose", 'v', NULL, "say more, such as the path of the control socket; twice: debug" },
 	{ "quiet", 'q', NULL, "say errors only" },
 	{ NULL },

@@ -35,13 +35,15 @@ struct door_launch {
  * door_launch() - fork a process that becomes a command as soon as a machine has adopted it.
  * @argv: command and arguments, ends with NULL
  * @server: the machine's process
+ * @char_devices: the command's fstat() takes /dev/vfio/devices/vfioX for character devices, which
+ *	makes every fstat() of it dearer
  *
  * The command runs with the caller's user and group, standard files, directory and environment.
  * What the terminal sends (SIGINT, SIGQUIT) ends the child from the beginning; what came before
  * that, the caller has seen when this returns. Returns 0, or a negative errno with the cause in
  * @err and nothing left behind.
  */
-int door_launch(char *const argv[], pid_t server, struct door_launch *launch,
+int door_launch(char *const argv[], pid_t server, bool char_devices, struct door_launch *launch,
 		struct door_error *err);
 /*
  * Ends a child that was not adopted, with what door_dev_adopt() returned. Returns that, or -EINTR

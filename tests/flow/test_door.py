@@ -157,14 +157,14 @@ class Door:
         self.tap = tap
         self.env = dict(os.environ, LC_ALL="C", **place.env)
 
-    def popen(self, *command, before=(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more):
-        argv = [*self.place.prefix, *before, self.place.uvfio, "run", "-d", f"testdev,bdf={BDF}",
-                "--", *command]
+    def popen(self, *command, before=(), options=(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more):
+        argv = [*self.place.prefix, *before, self.place.uvfio, "run", *options, "-d",
+                f"testdev,bdf={BDF}", "--", *command]
         return subprocess.Popen(argv, env=self.env, cwd=self.place.dir, stdin=subprocess.DEVNULL,
                                 stdout=stdout, stderr=stderr, text=True, **more)
 
-    def run(self, *command, before=(), patience=PATIENCE):
-        p = self.popen(*command, before=before)
+    def run(self, *command, before=(), options=(), patience=PATIENCE):
+        p = self.popen(*command, before=before, options=options)
         try:
             out, err = p.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
@@ -255,6 +255,20 @@ class Door:
             left += not orphans_end()
         self.tap.ok(not left, "uvfio killed while it launches: no process stays", f"{left} times")
 
+    def char_devices(self):
+        """Character devices for those who ask to see them; everybody else's fstat is as ever."""
+        script = ("import os, stat; f = os.open('/dev/vfio/devices/vfio0', os.O_RDWR); s = os.fstat(f); "
+                  "print(stat.S_ISCHR(s.st_mode), os.major(s.st_rdev), os.minor(s.st_rdev)); "
+                  "t = os.open('/etc/passwd', os.O_RDONLY); "
+                  "print(os.fstat(t) == os.stat('/etc/passwd'), "
+                  "os.fstat(os.open('/dev/iommu', os.O_RDWR)).st_rdev)")
+        if self.run("test", "-e", "/dev/vfio/devices/vfio0")[0]:
+            self.tap.equal(self.run("true", options=["-c"])[0], 0, "there are none, and no harm in it")
+            return
+        for options, want in (((), "False 0 0\nTrue 0\n"), (("-c",), "True 511 0\nTrue 0\n")):
+            out = self.run(PYTHON, "-c", script, options=options)
+            self.tap.equal((out[0], out[1]), (0, want), f"fstat, {options or 'no option'}")
+
     def refuses(self, name, words, *command, before=()):
         status, _, err = self.run(*(command or ("true",)), before=before)
         good = status == 125 and all(w in err for w in words) and err.count("\n") == 1
@@ -301,6 +315,7 @@ def outside():
     try:
         door = Door(place, sys.argv[2], tap)
         door.clients()
+        door.char_devices()
         door.orphan()
         for command in DEATHS:
             door.killed(command)

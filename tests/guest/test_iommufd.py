@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A device by its own file and an iommufd: QEMU gets both opened, as libvirt gives them to it, and the
-guest's nvme driver works, is reset with the guest, and is given up at the end."""
+"""A device by its own file and an iommufd: the guest's nvme driver works, is reset with the guest, and is
+given up at the end. QEMU gets both files opened, as libvirt gives them to it; with --by-address it finds
+and opens them itself, which takes --char-devices."""
 
 import os
 import sys
@@ -36,14 +37,18 @@ def body(tap, args, place):
     with open(image, "r+b") as f:
         f.write(b"0")
     qemu = newer_qemu(place, 9)
-    wrap = ["sh", "-c", OPEN + 'exec ' + " ".join(qemu) + ' "$@"', "sh"]
+    wrap = ["sh", "-c", ("shift\n" if args.by_address else OPEN) + 'exec ' + " ".join(qemu) + ' "$@"',
+            "sh"]
+    files = ("", f"host={NVME}") if args.by_address else (",fd=8", "fd=9")
     g = guest(SCRIPT, place, args, image, timeout=240, reboot=True, passthrough=(), wrap=wrap,
-              qemu=["-object", "iommufd,id=iommufd0,fd=8", "-device",
-                    "vfio-pci,iommufd=iommufd0,fd=9"])
+              options=["--char-devices"] if args.by_address else [],
+              qemu=["-object", "iommufd,id=iommufd0" + files[0], "-device",
+                    "vfio-pci,iommufd=iommufd0," + files[1]])
     status = g.run()
     said = g.results
     tap.equal(status, 0, "uvfio run ends with QEMU's status 0")
-    tap.ok(said.get("opened", "").endswith(NVME), "the device's own file", said.get("opened"))
+    if not args.by_address:
+        tap.ok(said.get("opened", "").endswith(NVME), "the device's own file", said.get("opened"))
     tap.equal(said.get("driver"), "nvme", "the guest's own nvme driver is bound")
     for n in (1, 2):
         tap.ok(said.get(f"verify{n}", "").startswith("ok"), f"verify in boot {n}",

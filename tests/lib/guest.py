@@ -46,12 +46,13 @@ class Guest:
     place:   user.Place: who runs it, and where its files are
     programs: of this machine, with their libraries (kernel.make_initrd())
     hardware: Debian's kernel with drivers of hardware, for net_modules() (kernel.NET_MODULES)
+    options: more of `uvfio run`
     wrap:    command that gets QEMU's command line as its arguments
     """
 
     def __init__(self, script, place, devices=None, passthrough=("0000:65:00.0",), qemu=(),
                  memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), programs=(),
-                 timeout=120, interactive=False, append="", wrap=(), join=None,
+                 timeout=120, interactive=False, append="", wrap=(), join=None, options=(),
                  name="initrd", hardware=False):
         self.results = {}
         self.console = []
@@ -74,7 +75,7 @@ class Guest:
             machine += ",memory-backend=mem"
             memory_args += ["-object", f"memory-backend-memfd,id=mem,size={memory}M,share=on"]
         if devices is not None:
-            self.argv += [place.uvfio, "run"]
+            self.argv += [place.uvfio, "run", *options]
             for spec in devices:
                 self.argv += ["--device", spec]
             self.argv.append("--")

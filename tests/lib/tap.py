@@ -50,6 +50,7 @@ def arguments():
     parser.add_argument("--as-root", action="store_true")
     parser.add_argument("--device-keys", default="", help="more keys for the nvme device")
     parser.add_argument("--anonymous-memory", action="store_true")
+    parser.add_argument("--by-address", action="store_true", help="of test_iommufd.py")
     return parser.parse_args()
 
 

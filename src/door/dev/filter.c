@@ -2,8 +2,9 @@
 /*
  * The seccomp filter of the command: which of its system calls we are told of.
  *
- * VFIO_GROUP_GET_DEVICE_FD always. Where device files are memfds (memdev.c) also what a client does
- * with those, told from everything else as far as a filter can, by numbers alone:
+ * VFIO_GROUP_GET_DEVICE_FD always; fstat and its like where the command is to see character
+ * devices. Where device files are memfds (memdev.c) also what a client does with those, told from
+ * everything else as far as a filter can, by numbers alone:
  *  - requests that VFIO devices have; some containers have as well, under another name;
  *  - reads, writes, seeks and mmap at file offsets of 1 TiB and more, where no region but a
  *    device's lies and few files reach.
@@ -15,6 +16,7 @@
  * ask for SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/vfio.h>
 #include <seccomp.h>
@@ -89,6 +91,22 @@ static int add_offsets(scmp_filter_ctx ctx)
 	return r;
 }
 
+/* Questions about an open file, by whatever call; see stat.c. */
+static int add_stats(scmp_filter_ctx ctx)
+{
+	int r = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(fstat), 0);
+
+	if (!r)
+		r = seccomp_rule_add(
+			ctx, SCMP_ACT_NOTIFY, SCMP_SYS(newfstatat), 1,
+			SCMP_CMP64(3, SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
+	if (!r)
+		r = seccomp_rule_add(
+			ctx, SCMP_ACT_NOTIFY, SCMP_SYS(statx), 1,
+			SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
+	return r;
+}
+
 #ifdef __x86_64__
 /* The same of 32-bit programs: offsets come in two halves, of mmap in pages. */
 static int add_offsets_32(scmp_filter_ctx ctx)
@@ -137,7 +155,7 @@ static int add_32bit(scmp_filter_ctx ctx, enum device_files kind)
 }
 #endif
 
-static int add_rules(scmp_filter_ctx ctx, enum device_files kind)
+static int add_rules(scmp_filter_ctx ctx, enum device_files kind, bool char_devices)
 {
 	/* Programs of other architectures are let alone, not killed; 32-bit ones are served. */
 	int r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
@@ -146,14 +164,17 @@ static int add_rules(scmp_filter_ctx ctx, enum device_files kind)
 		r = add_requests(ctx, kind);
 	if (!r && kind == DEVICES_MEMFD)
 		r = add_offsets(ctx);
+	if (!r && char_devices)
+		r = add_stats(ctx);
 	return r ? r : add_32bit(ctx, kind);
 }
 
 /**
  * filter_make() - the filter's program, for seccomp(2).
+ * @char_devices: with what stat.c needs
  * @f: its program is malloc'ed. Returns 0, or -errno with @err.
  */
-int filter_make(enum device_files kind, struct filter *f, struct door_error *err)
+int filter_make(enum device_files kind, bool char_devices, struct filter *f, struct door_error *err)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
 	AUTO_CLOSE int fd = memfd_create("uvfio-filter", MFD_CLOEXEC);
@@ -165,7 +186,7 @@ int filter_make(enum device_files kind, struct filter *f, struct door_error *err
 		r = ctx ? -errno : -ENOMEM;
 		goto out;
 	}
-	r = add_rules(ctx, kind);
+	r = add_rules(ctx, kind, char_devices);
 	if (!r)
 		r = seccomp_export_bpf(ctx, fd);
 	if (!r && fstat(fd, &st))

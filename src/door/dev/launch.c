@@ -42,7 +42,7 @@ struct launch {
 	uid_t uid;
 	gid_t gid;
 	pid_t parent, server;
-	bool userns;
+	bool userns, char_devices;
 	int lifelines[LIFELINES];
 	enum device_files devices;		  /* what they are to be, later what they are */
 	struct filter filters[DEVICES_MEMFD + 1]; /* one for each */
@@ -403,9 +403,9 @@ static int wanted_devices(enum device_files *devices, struct door_error *err)
 /* Either may be needed; the process that knows which one is no place to make it. */
 static int make_filters(struct launch *l, struct door_error *err)
 {
-	int r = filter_make(DEVICES_FUSE, &l->filters[DEVICES_FUSE], err);
+	int r = filter_make(DEVICES_FUSE, l->char_devices, &l->filters[DEVICES_FUSE], err);
 
-	return r ? r : filter_make(DEVICES_MEMFD, &l->filters[DEVICES_MEMFD], err);
+	return r ? r : filter_make(DEVICES_MEMFD, false, &l->filters[DEVICES_MEMFD], err);
 }
 
 static void free_filters(struct launch *l)
@@ -444,7 +444,8 @@ static int start_child(struct launch *l, struct door_launch *out)
 	return r;
 }
 
-int door_launch(char *const argv[], pid_t server, struct door_launch *out, struct door_error *err)
+int door_launch(char *const argv[], pid_t server, bool char_devices, struct door_launch *out,
+		struct door_error *err)
 {
 	struct launch l = {
 		.argv = argv,
@@ -452,6 +453,7 @@ int door_launch(char *const argv[], pid_t server, struct door_launch *out, struc
 		.gid = getegid(),
 		.parent = getpid(),
 		.server = server,
+		.char_devices = char_devices,
 	};
 	int r;
 

@@ -185,6 +185,11 @@ static void serve(struct notify_worker *w, const struct seccomp_notif *n)
 		serve_get_device(d, n);
 		return;
 	}
+	if (stat_is(&n->data)) {
+		r = stat_serve(w, n, &go_on);
+		answer(d, n, r, go_on ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0);
+		return;
+	}
 	if (!d->restarts || !replay_find(d, n, &r))
 		r = trap_serve(w, n, &go_on);
 	answer(d, n, go_on ? 0 : r, go_on ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0);

@@ -19,6 +19,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/stat.h>
 
 #include "door/dev/fuse_abi.h"
 #include "door/dev/view.h"
@@ -332,7 +333,8 @@ struct filter {
 	size_t size;
 };
 
-int filter_make(enum device_files kind, struct filter *f, struct door_error *err);
+int filter_make(enum device_files kind, bool char_devices, struct filter *f,
+		struct door_error *err);
 int filter_install(const struct filter *f, bool *restarts);
 
 /* ------------------------------------------------------------------ notifications */
@@ -383,6 +385,9 @@ void notify_step_aside(struct door_dev *d);
 bool notify_alive(struct door_dev *d, uint64_t id);
 int64_t trap_serve(struct notify_worker *w, const struct seccomp_notif *n, bool *go_on);
 bool trap_is_ioctl(const struct seccomp_data *s);
+int trap_look(struct notify_worker *w, const struct seccomp_notif *n, int fd, struct statx *st);
+bool stat_is(const struct seccomp_data *s);
+int64_t stat_serve(struct notify_worker *w, const struct seccomp_notif *n, bool *go_on);
 void trap_forget(struct notify_worker *w);
 void replay_keep(struct door_dev *d, const struct seccomp_notif *n, int64_t result);
 bool replay_find(struct door_dev *d, const struct seccomp_notif *n, int64_t *result);

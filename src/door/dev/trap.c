@@ -189,7 +189,8 @@ static int stat_file(struct trap *t, struct statx *st)
 		r = peek_of(t, &p, &known);
 		if (r)
 			return r;
-		if (!statx(p->dir, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_INO, st))
+		if (!statx(p->dir, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS,
+			   st))
 			return 0;
 		r = -errno;
 		/* What was known may be of a thread that is gone. */
@@ -197,6 +198,14 @@ static int stat_file(struct trap *t, struct statx *st)
 			drop_peek(p);
 	} while (known);
 	return r;
+}
+
+/* The file behind a descriptor of the caller, for others. */
+int trap_look(struct notify_worker *w, const struct seccomp_notif *n, int fd, struct statx *st)
+{
+	struct trap t = { .w = w, .n = n, .fd = fd };
+
+	return stat_file(&t, st);
 }
 
 /* -ENOENT: not ours; the system call may go on. */
