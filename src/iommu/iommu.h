@@ -195,6 +195,26 @@ int iommu_pin(struct iommu_port *port, uint64_t iova, size_t size, unsigned acce
 	      struct iommu_pin *pin);
 void iommu_unpin(struct iommu_pin *pin);
 
+/**
+ * struct iommu_span - a mapping held whole, for a model that moves many small things.
+ * As a pin, it makes unmap of that mapping and detach of the port wait: release after a batch. What
+ * was written has to be said, for the dirty log.
+ */
+struct iommu_span {
+	uint64_t first, last; /* IOVA */
+	uint8_t *host;	      /* of @first; may raise SIGBUS when touched: guard_copy, guard_call */
+	unsigned perm;
+	uint64_t n_read, n_written; /* bytes, for the port's statistics; the caller counts reads */
+	/* The rest belongs to the iommu. */
+	void *port, *place, *held;
+};
+/* The mapping in which [@iova, @iova+@size-1] lies. 0; -EFAULT (fault reported); -EOPNOTSUPP: it is
+ * not direct, or the bytes lie in more than one: pin or copy instead. */
+int iommu_span_get(struct iommu_port *port, uint64_t iova, size_t size, unsigned access,
+		   struct iommu_span *span);
+void iommu_span_wrote(struct iommu_span *span, uint64_t iova, size_t size);
+void iommu_span_put(struct iommu_span *span);
+
 struct iommu_port_stats {
 	uint64_t read_bytes, write_bytes, faults;
 };

@@ -393,3 +393,59 @@ void iommu_unpin(struct iommu_pin *pin)
 	/* Last: the port, and with it @place, may be gone after this. */
 	pin_drop(&place->pins);
 }
+
+/* ------------------------------------------------------------------ spans */
+
+int iommu_span_get(struct iommu_port *port, uint64_t iova, size_t size, unsigned access,
+		   struct iommu_span *span)
+{
+	struct access a = { .iova = iova, .dir = access };
+	struct mapping *m = NULL;
+	int reason;
+
+	a.slot = access_enter(port);
+	reason = access_check(port, &a, size);
+	if (reason == NO_FAULT && a.n == 1 && a.piece[0]->direct) {
+		m = a.piece[0];
+		*span = (struct iommu_span){ .first = m->first,
+					     .last = m->last,
+					     .host = m->base.host,
+					     .perm = m->perm,
+					     .port = port,
+					     .place = a.place,
+					     .held = m };
+		pin_take(&a.place->pins);
+		pin_take(&m->pins);
+	}
+	access_leave(a.slot);
+	if (reason != NO_FAULT) {
+		access_report(port, &a, size, reason);
+		return -EFAULT;
+	}
+	return m ? 0 : -EOPNOTSUPP;
+}
+
+void iommu_span_wrote(struct iommu_span *span, uint64_t iova, size_t size)
+{
+	struct port_place *place = span->place;
+
+	span->n_written += size;
+	space_dirty_mark(place->space, span->held, iova, iova + (size - 1));
+}
+
+void iommu_span_put(struct iommu_span *span)
+{
+	struct port_place *place = span->place;
+	struct iommu_port *port = span->port;
+	struct mapping *m = span->held;
+
+	if (span->n_read)
+		atomic_fetch_add_explicit(&port->read_bytes, span->n_read, memory_order_relaxed);
+	if (span->n_written)
+		atomic_fetch_add_explicit(&port->write_bytes, span->n_written,
+					  memory_order_relaxed);
+	pin_drop(&m->pins);
+	/* Last: the port, and with it @place, may be gone after this. */
+	pin_drop(&place->pins);
+	span->place = NULL;
+}

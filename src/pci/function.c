@@ -242,6 +242,12 @@ int pcif_dma_pin(struct pcif *f, uint64_t iova, size_t size, unsigned access, st
 	return iommu_pin(f->port, iova, size, access, pin);
 }
 
+int pcif_dma_span(struct pcif *f, uint64_t iova, size_t size, unsigned access,
+		  struct iommu_span *span)
+{
+	return iommu_span_get(f->port, iova, size, access, span);
+}
+
 void pcif_dma_unpin(struct iommu_pin *pin)
 {
 	iommu_unpin(pin);

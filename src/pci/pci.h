@@ -213,6 +213,8 @@ int pcif_dma_write(struct pcif *f, uint64_t iova, const void *buf, size_t size);
 int pcif_dma_pin(struct pcif *f, uint64_t iova, size_t size, unsigned access,
 		 struct iommu_pin *pin);
 void pcif_dma_unpin(struct iommu_pin *pin);
+int pcif_dma_span(struct pcif *f, uint64_t iova, size_t size, unsigned access,
+		  struct iommu_span *span); /* released by iommu_span_put() */
 
 /*
  * Interrupts. A model raises message @vector; where only INTx is in use it also drives the pin's

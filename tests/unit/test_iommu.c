@@ -500,6 +500,37 @@ static void pins(void **state)
 	assert_int_equal(unmap(f, IOMMU_UNMAP_ALL, 0, 0), 20);
 }
 
+/* A span is the whole mapping, and holds up what a pin would. */
+static void spans(void **state)
+{
+	struct fixture *f = *state;
+	struct iommu_span span;
+	struct iommu_port_stats before, after;
+	uint64_t word = 0;
+
+	assert_int_equal(map(f, 2 * PAGE, 4, RW, 10), 0);
+	assert_int_equal(map(f, 6 * PAGE, 1, IOMMU_READ, 20), 0);
+	iommu_port_get_stats(f->port, &before);
+	assert_int_equal(iommu_span_get(f->port, 3 * PAGE, 100, IOMMU_WRITE, &span), 0);
+	assert_int_equal(span.first, 2 * PAGE);
+	assert_int_equal(span.last, 6 * PAGE - 1);
+	assert_ptr_equal(span.host, f->buf + 10 * PAGE);
+	assert_int_equal(span.perm, IOMMU_READ | IOMMU_WRITE);
+	assert_int_equal(iommu_space_dirty_start(f->space), 0);
+	iommu_span_wrote(&span, 4 * PAGE + 10, 20);
+	span.n_read += 7;
+	iommu_span_put(&span);
+	assert_int_equal(iommu_space_dirty_fetch(f->space, 2 * PAGE, 4 * PAGE, &word), 0);
+	assert_int_equal(word, 4);
+	iommu_port_get_stats(f->port, &after);
+	assert_int_equal(after.write_bytes - before.write_bytes, 20);
+	assert_int_equal(after.read_bytes - before.read_bytes, 7);
+	/* Over two mappings, for what is not allowed, where there is nothing. */
+	assert_int_equal(iommu_span_get(f->port, 6 * PAGE - 8, 16, IOMMU_READ, &span), -EOPNOTSUPP);
+	assert_int_equal(iommu_span_get(f->port, 6 * PAGE, 8, IOMMU_WRITE, &span), -EFAULT);
+	assert_int_equal(iommu_span_get(f->port, 7 * PAGE, 8, IOMMU_READ, &span), -EFAULT);
+}
+
 struct waiter {
 	struct fixture *f;
 	_Atomic int step;
@@ -659,6 +690,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(random_model, setup, teardown),
 		cmocka_unit_test_setup_teardown(dirty_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(pins, setup, teardown),
+		cmocka_unit_test_setup_teardown(spans, setup, teardown),
 		cmocka_unit_test_setup_teardown(pins_hold_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(concurrent, setup, teardown),
 	};

@@ -38,8 +38,9 @@
 #define IGB_PACKET_MAX 65800u /* 64 KiB and headers: a packet before segmentation */
 #define IGB_BATCH 64	      /* frames, and descriptors read at once */
 #define IGB_ARENA KIB(256)    /* bytes of the frames of a batch */
-#define IGB_STATS 88	      /* registers from 0x4000 on */
-#define IGB_VF_STATS 17	      /* of a VF, from 0xf10 on */
+#define IGB_SPANS 4
+#define IGB_STATS 88	/* registers from 0x4000 on */
+#define IGB_VF_STATS 17 /* of a VF, from 0xf10 on */
 
 enum igb_mmio { IGB_MMIO_TRAP, IGB_MMIO_QUEUES, IGB_MMIO_SHARED };
 
@@ -80,6 +81,12 @@ struct igb_txq {
 struct igb_rxq {
 	struct igb_rx_desc cache[32]; /* fetched, [first, first + n) of them are left */
 	unsigned first, n;
+	/* of its registers, as they were when one of them was written last */
+	uint64_t ring;
+	uint32_t entries, tail, buffer, header; /* sizes of buffers */
+	uint8_t desctype;
+	uint32_t head; /* RDH, which shows it after a batch */
+	bool used;     /* by this batch */
 };
 
 /* What a port of the switch lets in. Under igb_card.sw. */
@@ -139,6 +146,8 @@ struct igb_fn {
 	unsigned n_queues, n_vectors, refs; /* refs: under igb_card.ports_lock */
 	_Atomic bool shared;		    /* clients can store by mmap */
 	_Atomic bool slow;
+	struct iommu_span spans[IGB_SPANS]; /* memory that this batch has touched */
+	unsigned n_spans;
 	bool in_worker; /* hooks need wake nobody */
 	bool may_wait;	/* the thread that has the lock may wait for memory */
 	bool tx_on[IGB_QUEUES], rx_on[IGB_QUEUES];
@@ -240,8 +249,10 @@ uint32_t igb_read_iam(void *state, unsigned index);
 /* 0; -EFAULT; -EAGAIN: the memory may make us wait, and @fn is slow from now on. */
 int igb_dma_read(struct igb_fn *fn, uint64_t iova, void *buf, size_t size);
 int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size);
-/* 8 bytes that the driver looks at, in one piece. */
-int igb_dma_write64(struct igb_fn *fn, uint64_t iova, uint64_t value);
+/* The halves of a descriptor, the one that the driver looks at last and in one piece. */
+int igb_dma_store(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi);
+void igb_dma_prefetch(const struct igb_fn *fn, uint64_t iova, bool write);
+void igb_dma_done(struct igb_fn *fn); /* before the lock is given back */
 void igb_queue_reset(struct igb_fn *fn, unsigned queue);
 uint64_t igb_ring(struct igb_fn *fn, unsigned low, unsigned queue, uint32_t *entries);
 void igb_set_queue_reg(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t value);
@@ -250,6 +261,8 @@ void igb_scan_tails(struct igb_fn *fn);
 bool igb_tx(struct igb_fn *fn, struct igb_batch *b);
 /* One frame into a receive queue. 0: taken, or dropped and counted; -EAGAIN: as above. */
 int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source);
+void igb_rx_done(struct igb_fn *fn);			/* after a batch: shows heads */
+void igb_rx_changed(struct igb_fn *fn, unsigned queue); /* registers of the queue */
 
 /* ------------------------------------------------------------------ offload.c */
 

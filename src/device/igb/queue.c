@@ -32,18 +32,13 @@ static void move_pieces(void *data)
 	}
 }
 
-/* A slow function is served by its own thread, which may wait. */
-static int dma(struct igb_fn *fn, uint64_t iova, void *buf, size_t size, bool write)
+/* Memory that lies in several mappings. */
+static int dma_pieces(struct igb_fn *fn, uint64_t iova, void *buf, size_t size, bool write)
 {
-	unsigned access = write ? IOMMU_WRITE : IOMMU_READ;
 	struct iommu_pin pin;
 	struct move m = { &pin, buf, write };
-	int ret;
+	int ret = pcif_dma_pin(fn->f, iova, size, write ? IOMMU_WRITE : IOMMU_READ, &pin);
 
-	if (fn->may_wait)
-		return write ? pcif_dma_write(fn->f, iova, buf, size)
-			     : pcif_dma_read(fn->f, iova, buf, size);
-	ret = pcif_dma_pin(fn->f, iova, size, access, &pin);
 	if (ret == -EOPNOTSUPP) {
 		igb_make_slow(fn);
 		return -EAGAIN;
@@ -55,44 +50,125 @@ static int dma(struct igb_fn *fn, uint64_t iova, void *buf, size_t size, bool wr
 	return ret;
 }
 
+/* The span in which the bytes are, held until the batch is done. */
+static int span_of(struct igb_fn *fn, uint64_t iova, size_t size, unsigned access,
+		   struct iommu_span **span)
+{
+	struct iommu_span *s = fn->spans;
+	int ret;
+
+	for (unsigned i = 0; i < fn->n_spans; i++, s++)
+		if (iova >= s->first && iova <= s->last && s->last - iova >= size - 1 &&
+		    s->perm & access) {
+			*span = s;
+			return 0;
+		}
+	if (fn->n_spans == IGB_SPANS)
+		iommu_span_put(s = &fn->spans[--fn->n_spans]);
+	ret = pcif_dma_span(fn->f, iova, size, access, s);
+	if (ret)
+		return ret;
+	fn->n_spans++;
+	*span = s;
+	return 0;
+}
+
+/* The beginning of a buffer that is soon read or written: it is in the cache of the processor that
+ * the driver runs on, and comes while others are worked on. Touches nothing. */
+void igb_dma_prefetch(const struct igb_fn *fn, uint64_t iova, bool write)
+{
+	for (unsigned i = 0; i < fn->n_spans; i++) {
+		const struct iommu_span *s = &fn->spans[i];
+
+		if (iova < s->first || iova > s->last)
+			continue;
+		if (write)
+			__builtin_prefetch(s->host + (iova - s->first), 1);
+		else
+			__builtin_prefetch(s->host + (iova - s->first), 0);
+		return;
+	}
+}
+
+void igb_dma_done(struct igb_fn *fn)
+{
+	while (fn->n_spans)
+		iommu_span_put(&fn->spans[--fn->n_spans]);
+}
+
+/* A slow function is served by its own thread, which may wait. */
 int igb_dma_read(struct igb_fn *fn, uint64_t iova, void *buf, size_t size)
 {
-	return dma(fn, iova, buf, size, false);
+	struct iommu_span *s;
+	int ret;
+
+	if (fn->may_wait)
+		return pcif_dma_read(fn->f, iova, buf, size);
+	ret = span_of(fn, iova, size, IOMMU_READ, &s);
+	if (ret == -EOPNOTSUPP)
+		return dma_pieces(fn, iova, buf, size, false);
+	if (ret)
+		return ret;
+	s->n_read += size;
+	return guard_copy(buf, s->host + (iova - s->first), size);
 }
 
 int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size)
 {
-	return dma(fn, iova, (void *)buf, size, true);
-}
-
-struct word {
-	uint64_t *p, value;
-};
-
-static void store_word(void *data)
-{
-	struct word *w = data;
-
-	__atomic_store_n(w->p, htole64(w->value), __ATOMIC_RELEASE);
-}
-
-int igb_dma_write64(struct igb_fn *fn, uint64_t iova, uint64_t value)
-{
-	struct iommu_pin pin;
-	struct word w = { .value = value };
-	le64 wire = le64_make(value);
+	struct iommu_span *s;
 	int ret;
 
-	if (fn->may_wait || iova % 8)
-		return dma(fn, iova, &wire, sizeof(wire), true);
-	ret = pcif_dma_pin(fn->f, iova, sizeof(wire), IOMMU_WRITE, &pin);
+	if (fn->may_wait)
+		return pcif_dma_write(fn->f, iova, buf, size);
+	ret = span_of(fn, iova, size, IOMMU_WRITE, &s);
 	if (ret == -EOPNOTSUPP)
-		return dma(fn, iova, &wire, sizeof(wire), true);
+		return dma_pieces(fn, iova, (void *)buf, size, true);
 	if (ret)
 		return ret;
-	w.p = pin.iov[0].iov_base;
-	ret = guard_call(store_word, &w);
-	pcif_dma_unpin(&pin);
+	ret = guard_copy(s->host + (iova - s->first), buf, size);
+	iommu_span_wrote(s, iova, size);
+	return ret;
+}
+
+struct halves {
+	uint64_t *p;
+	const uint64_t *lo;
+	uint64_t hi;
+};
+
+static void store_halves(void *data)
+{
+	struct halves *h = data;
+
+	if (h->lo)
+		__atomic_store_n(&h->p[0], htole64(*h->lo), __ATOMIC_RELAXED);
+	__atomic_store_n(&h->p[1], htole64(h->hi), __ATOMIC_RELEASE);
+}
+
+/* @iova: of the descriptor; rings are aligned. @lo NULL: that half stays. */
+int igb_dma_store(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi)
+{
+	struct halves h = { .lo = lo, .hi = hi };
+	struct iommu_span *s;
+	le64 wire;
+	int ret = -EOPNOTSUPP;
+
+	if (!fn->may_wait)
+		ret = span_of(fn, iova, 16, IOMMU_WRITE, &s);
+	if (ret == -EOPNOTSUPP) {
+		ret = 0;
+		if (lo) {
+			wire = le64_make(*lo);
+			ret = igb_dma_write(fn, iova, &wire, sizeof(wire));
+		}
+		wire = le64_make(hi);
+		return ret ? ret : igb_dma_write(fn, iova + 8, &wire, sizeof(wire));
+	}
+	if (ret)
+		return ret;
+	h.p = (uint64_t *)(s->host + (iova - s->first));
+	ret = guard_call(store_halves, &h);
+	iommu_span_wrote(s, iova, 16);
 	return ret;
 }
 
@@ -123,6 +199,7 @@ static void tx_reset(struct igb_fn *fn, unsigned queue)
 static void rx_reset(struct igb_fn *fn, unsigned queue)
 {
 	fn->rx[queue].n = 0;
+	fn->rx[queue].head = 0;
 	igb_set_queue_reg(fn, IGB_R_RDH, queue, 0);
 }
 
@@ -131,6 +208,7 @@ void igb_queue_reset(struct igb_fn *fn, unsigned queue)
 	tx_reset(fn, queue);
 	rx_reset(fn, queue);
 	fn->tx_on[queue] = fn->rx_on[queue] = false;
+	igb_rx_changed(fn, queue);
 }
 
 static void queue_changed(struct igb_fn *fn, unsigned queue)
@@ -144,6 +222,7 @@ static void queue_changed(struct igb_fn *fn, unsigned queue)
 		rx_reset(fn, queue);
 	fn->tx_on[queue] = tx_on;
 	fn->rx_on[queue] = rx_on;
+	igb_rx_changed(fn, queue);
 	if (tx_on)
 		fn->tx_pending |= BIT(queue);
 	if (!fn->in_worker && tx_on)

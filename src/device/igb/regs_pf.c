@@ -31,6 +31,16 @@ static void write_ctrl(void *state, unsigned index, uint32_t value)
 	igb_irq_update(fn);
 }
 
+/* Buffers of legacy descriptors have their size from here. */
+static void write_rctl(void *state, unsigned index, uint32_t value)
+{
+	struct igb_fn *fn = state;
+
+	for (unsigned i = 0; i < fn->n_queues; i++)
+		igb_rx_changed(fn, i);
+	igb_filter_update(fn);
+}
+
 /* What waited for the transmitter goes now. */
 static void write_tctl(void *state, unsigned index, uint32_t value)
 {
@@ -117,7 +127,7 @@ const struct pcif_reg igb_pf_regs[IGB_N_PF_REGS] = {
 	[IGB_R_IVAR] = { "IVAR", 0x1700, RW, ARRAY(8, 4) },
 	[IGB_R_IVAR_MISC] = { "IVAR_MISC", 0x1740, RW },
 
-	[IGB_R_RCTL] = { "RCTL", 0x100, PLAIN, .wmask = 0x07fff0fe, FILTER },
+	[IGB_R_RCTL] = { "RCTL", 0x100, PLAIN, .wmask = 0x07fff0fe, .write = write_rctl },
 	[IGB_R_FCTTV] = { "FCTTV", 0x170, PLAIN, .wmask = 0xffff },
 	[IGB_R_TXCW] = { "TXCW", 0x178, RW },
 	[IGB_R_TCTL] = { "TCTL", 0x400, RW, .write = write_tctl },

@@ -28,16 +28,13 @@ struct rx {
 	struct igb_fn *fn;
 	struct igb_rxq *q;
 	unsigned queue, source;
-	uint32_t entries, head, tail;
-	uint64_t ring;
 	const uint8_t *data; /* as it is written: without its tag if that is stripped */
 	uint32_t len;
 	uint8_t copy[IGB_FRAME_MAX + 8];
 	struct igb_headers h;
 	uint32_t status, hash;
 	uint16_t vlan;
-	unsigned rss_type, desctype;
-	uint32_t buffer, header; /* sizes */
+	unsigned rss_type;
 };
 
 /* ------------------------------------------------------------------ which queue, what status */
@@ -144,17 +141,20 @@ static void shape(struct rx *r, const struct igb_frame *frame)
 
 /* ------------------------------------------------------------------ descriptors */
 
-static void sizes(struct rx *r)
+/* What the registers of the queue say, so that not each frame has to ask them. */
+void igb_rx_changed(struct igb_fn *fn, unsigned queue)
 {
 	static const uint16_t legacy[] = { 2048, 1024, 512, 256 };
-	uint32_t srrctl = igb_get(r->fn, IGB_R_SRRCTL, r->queue);
+	struct igb_rxq *q = &fn->rx[queue];
+	uint32_t srrctl = igb_get(fn, IGB_R_SRRCTL, queue);
 
-	r->desctype = IGB_SRRCTL_DESCTYPE(srrctl);
-	r->buffer = IGB_SRRCTL_BSIZEPACKET(srrctl);
-	r->header = IGB_SRRCTL_BSIZEHEADER(srrctl);
-	if (!r->buffer)
-		r->buffer =
-			r->fn->vf ? 2048 : legacy[IGB_RCTL_BSIZE(igb_get(r->fn, IGB_R_RCTL, 0))];
+	q->ring = igb_ring(fn, IGB_R_RDBAL, queue, &q->entries);
+	q->tail = igb_get(fn, IGB_R_RDT, queue);
+	q->desctype = IGB_SRRCTL_DESCTYPE(srrctl);
+	q->buffer = IGB_SRRCTL_BSIZEPACKET(srrctl);
+	q->header = IGB_SRRCTL_BSIZEHEADER(srrctl);
+	if (!q->buffer)
+		q->buffer = fn->vf ? 2048 : legacy[IGB_RCTL_BSIZE(igb_get(fn, IGB_R_RCTL, 0))];
 }
 
 /* Of what a split descriptor puts into its header buffer. */
@@ -162,22 +162,27 @@ static uint32_t header_size(const struct rx *r)
 {
 	uint32_t size = 0;
 
-	if (r->desctype != IGB_DESC_SPLIT && r->desctype != IGB_DESC_SPLIT_ALWAYS)
+	if (r->q->desctype != IGB_DESC_SPLIT && r->q->desctype != IGB_DESC_SPLIT_ALWAYS)
 		return 0;
 	if (r->h.l4 && r->h.type & IGB_RXD_TYPE_UDP && r->h.l4 + 8u <= r->len)
 		size = r->h.l4 + 8u;
 	else if (r->h.l4 && r->h.type & IGB_RXD_TYPE_TCP && r->h.l4 + 20u <= r->len)
 		size = r->h.l4 + (r->data[r->h.l4 + 12] >> 4) * 4u;
-	if (size > r->header || size > r->len)
+	if (size > r->q->header || size > r->len)
 		size = 0;
-	if (!size && r->desctype == IGB_DESC_SPLIT_ALWAYS)
-		size = MIN(r->header, r->len);
+	if (!size && r->q->desctype == IGB_DESC_SPLIT_ALWAYS)
+		size = MIN(r->q->header, r->len);
 	return size;
 }
 
-static uint32_t available(const struct rx *r)
+static uint32_t available(const struct igb_rxq *q)
 {
-	return r->tail >= r->head ? r->tail - r->head : r->entries - r->head + r->tail;
+	return q->tail >= q->head ? q->tail - q->head : q->entries - q->head + q->tail;
+}
+
+static uint32_t next(const struct igb_rxq *q, uint32_t at)
+{
+	return at + 1 < q->entries ? at + 1 : 0;
 }
 
 static int fetch(struct rx *r, uint32_t at, struct igb_rx_desc *d)
@@ -187,13 +192,15 @@ static int fetch(struct rx *r, uint32_t at, struct igb_rx_desc *d)
 	int ret;
 
 	if (!q->n) {
-		n = (r->tail > at ? r->tail : r->entries) - at;
+		n = (q->tail > at ? q->tail : q->entries) - at;
 		n = MIN(n, ARRAY_SIZE(q->cache));
-		ret = igb_dma_read(r->fn, r->ring + 16ull * at, q->cache, n * sizeof(*d));
+		ret = igb_dma_read(r->fn, q->ring + 16ull * at, q->cache, n * sizeof(*d));
 		if (ret)
 			return ret;
 		q->first = 0;
 		q->n = n;
+		for (uint32_t i = 0; i < n; i++)
+			igb_dma_prefetch(r->fn, le64_get(q->cache[i].lo), true);
 	}
 	*d = q->cache[q->first++];
 	q->n--;
@@ -202,33 +209,29 @@ static int fetch(struct rx *r, uint32_t at, struct igb_rx_desc *d)
 
 static int write_back(struct rx *r, uint32_t at, uint32_t len, uint32_t header, uint32_t status)
 {
-	uint64_t where = r->ring + 16ull * at, lo, hi;
+	uint64_t where = r->q->ring + 16ull * at, lo, hi;
 	uint32_t errors;
-	int ret;
-	le64 wire;
 
-	if (r->desctype == IGB_DESC_LEGACY) {
+	if (r->q->desctype == IGB_DESC_LEGACY) {
 		errors = (status & IGB_RXD_L4E ? IGB_RXD_LEGACY_L4E : 0) |
 			 (status & IGB_RXD_IPE ? IGB_RXD_LEGACY_IPE : 0) |
 			 (status & RXE ? LEGACY_RXE : 0);
 		hi = len | (uint64_t)(status & 0xff) << 32 | (uint64_t)errors << 40 |
 		     (uint64_t)r->vlan << 48;
-		return igb_dma_write64(r->fn, where + 8, hi);
+		return igb_dma_store(r->fn, where, NULL, hi);
 	}
 	lo = r->rss_type | r->h.type | (uint64_t)header << 16 << 5 | (uint64_t)r->hash << 32;
 	if (header)
 		lo |= (uint64_t)IGB_RXD_SPH << 16;
 	hi = status | (uint64_t)len << 32 | (uint64_t)r->vlan << 48;
-	wire = le64_make(lo);
-	ret = igb_dma_write(r->fn, where, &wire, sizeof(wire));
-	return ret ? ret : igb_dma_write64(r->fn, where + 8, hi);
+	return igb_dma_store(r->fn, where, &lo, hi);
 }
 
 /* The part of the frame from @at on into one descriptor's buffers; *@taken of it. */
 static int fill(struct rx *r, const struct igb_rx_desc *d, uint32_t at, uint32_t header,
 		uint32_t *taken)
 {
-	uint32_t size = MIN(r->len - at - header, r->buffer);
+	uint32_t size = MIN(r->len - at - header, r->q->buffer);
 	uint64_t lo = le64_get(d->lo), hi = le64_get(d->hi);
 	int ret = 0;
 
@@ -243,10 +246,10 @@ static int fill(struct rx *r, const struct igb_rx_desc *d, uint32_t at, uint32_t
 /* Puts the frame into buffers; *@n descriptors were used. -EAGAIN: nothing has happened yet. */
 static int fill_all(struct rx *r, struct part *parts, unsigned *n, uint32_t header)
 {
-	uint32_t at = 0, head = r->head;
+	uint32_t at = 0, head = r->q->head;
 	int bad = 0;
 
-	for (*n = 0; at < r->len && *n < MAX_PARTS; head = (head + 1) % r->entries) {
+	for (*n = 0; at < r->len && *n < MAX_PARTS; head = next(r->q, head)) {
 		struct part *p = &parts[(*n)++];
 		int ret = fetch(r, head, &p->desc);
 
@@ -281,10 +284,10 @@ static int store(struct rx *r)
 		if (i == n - 1)
 			status |= IGB_RXD_EOP | (ret ? RXE : r->status);
 		if (ret)
-			(void)write_back(r, r->head, 0, 0, status);
+			(void)write_back(r, r->q->head, 0, 0, status);
 		else
-			(void)write_back(r, r->head, parts[i].size - first, first, status);
-		r->head = (r->head + 1) % r->entries;
+			(void)write_back(r, r->q->head, parts[i].size - first, first, status);
+		r->q->head = next(r->q, r->q->head);
 	}
 	return ret;
 }
@@ -302,25 +305,23 @@ static void no_room(struct rx *r)
 
 static bool ring_ready(struct rx *r)
 {
-	uint32_t header = header_size(r), rest = r->len - header;
-	uint32_t needed = rest ? (rest + r->buffer - 1) / r->buffer : 1;
+	struct igb_rxq *q = r->q;
+	uint32_t header = header_size(r), rest = r->len - header, needed = 1;
 
-	r->ring = igb_ring(r->fn, IGB_R_RDBAL, r->queue, &r->entries);
-	r->head = igb_get(r->fn, IGB_R_RDH, r->queue);
-	r->tail = igb_get(r->fn, IGB_R_RDT, r->queue);
-	if (r->head >= r->entries || r->tail >= r->entries)
+	if (q->head >= q->entries || q->tail >= q->entries)
 		return false;
-	if (available(r) >= needed)
+	if (rest > q->buffer)
+		needed = (rest + q->buffer - 1) / q->buffer;
+	if (available(q) >= needed)
 		return true;
-	/* By mmap the driver may have given more. */
+	/* By mmap the driver may have given more; the hook takes it in. */
 	if (r->fn->shared) {
 		pcif_regs_scan_array(r->fn->regs, IGB_R_RDT, 0, r->fn->n_queues);
 		if (!r->fn->vf)
 			pcif_regs_scan_array(r->fn->regs, IGB_R_ALIAS + IGB_R_RDT - IGB_R_RDBAL, 0,
 					     4);
-		r->tail = igb_get(r->fn, IGB_R_RDT, r->queue);
 	}
-	return r->tail < r->entries && available(r) >= needed;
+	return q->tail < q->entries && available(q) >= needed;
 }
 
 int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
@@ -341,17 +342,28 @@ int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
 	if (!fn->rx_on[r.queue] || (!fn->vf && !(igb_get(fn, IGB_R_RCTL, 0) & IGB_RCTL_EN)))
 		return 0;
 	check_sums(&r);
-	sizes(&r);
 	if (!ring_ready(&r)) {
 		no_room(&r);
 		return 0;
 	}
 	ret = store(&r);
-	igb_set_queue_reg(fn, IGB_R_RDH, r.queue, r.head);
 	if (ret == -EAGAIN)
 		return ret;
-	igb_irq_rx(fn, r.queue);
+	r.q->used = true;
 	if (!ret)
 		igb_count_rx(fn, frame->data, frame->len, source != IGB_UPLINK);
 	return 0;
+}
+
+void igb_rx_done(struct igb_fn *fn)
+{
+	for (unsigned i = 0; i < fn->n_queues; i++) {
+		struct igb_rxq *q = &fn->rx[i];
+
+		if (!q->used)
+			continue;
+		q->used = false;
+		igb_set_queue_reg(fn, IGB_R_RDH, i, q->head);
+		igb_irq_rx(fn, i);
+	}
 }

@@ -52,9 +52,13 @@ static void count_octets(struct igb_card *card, unsigned offset, uint32_t n)
 	atomic_fetch_add_explicit(&card->octets[place(offset)], n, memory_order_relaxed);
 }
 
+/* Each has one writer: who receives has the lock, and who sends is the thread that serves @fn. */
 static void count_vf(struct igb_fn *fn, unsigned which, uint32_t n)
 {
-	atomic_fetch_add_explicit(&fn->vf_stats[which], n, memory_order_relaxed);
+	_Atomic uint32_t *p = &fn->vf_stats[which];
+
+	atomic_store_explicit(p, atomic_load_explicit(p, memory_order_relaxed) + n,
+			      memory_order_relaxed);
 }
 
 static bool is_broadcast(const uint8_t *mac)

@@ -221,6 +221,7 @@ bool igb_backlog_run(struct igb_fn *fn)
 		(void)igb_rx(fn, &frame, note.source);
 		n++;
 	}
+	igb_rx_done(fn);
 	return n;
 }
 
@@ -242,6 +243,8 @@ static void deliver(struct igb_fn *fn, unsigned source, const struct igb_batch *
 			backlog_put(fn, &b->frames[i], source);
 	}
 	if (!slow) {
+		igb_rx_done(fn);
+		igb_dma_done(fn);
 		igb_irq_update(fn);
 		pcif_unlock(fn->f);
 	}

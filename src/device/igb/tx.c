@@ -381,7 +381,7 @@ static bool report(struct tx *t, uint64_t ring, uint32_t at, uint32_t entries)
 	le32 wire;
 
 	if (!(low & IGB_TDWBA_EN))
-		return !igb_dma_write64(fn, ring + 16ull * at + 8, (uint64_t)IGB_TXD_DD << 32);
+		return !igb_dma_store(fn, ring + 16ull * at, NULL, (uint64_t)IGB_TXD_DD << 32);
 	head = (uint64_t)igb_get(fn, IGB_R_TDWBAH, t->queue) << 32 | (low & ~3u);
 	wire = le32_make((at + 1) % entries);
 	return !igb_dma_write(fn, head, &wire, sizeof(wire));
@@ -411,6 +411,8 @@ static int run_some(struct tx *t, struct ring *r, bool *reported)
 		dropped(t);
 		return -ENOENT;
 	}
+	for (uint32_t i = 0; i < n; i++)
+		igb_dma_prefetch(t->fn, le64_get(descs[i].addr), false);
 	for (uint32_t i = 0; i < n && !ret; i++) {
 		uint32_t cmd = le32_get(descs[i].cmd);
 

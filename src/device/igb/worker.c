@@ -72,6 +72,7 @@ static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *
 		work |= igb_backlog_run(fn);
 	if (fn->tx_pending)
 		work |= igb_tx(fn, b);
+	igb_dma_done(fn);
 	igb_irq_update(fn);
 	if (fn->irq_at && (!*resume_ns || fn->irq_at < *resume_ns))
 		*resume_ns = fn->irq_at;
