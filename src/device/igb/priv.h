@@ -39,6 +39,7 @@
 #define IGB_BATCH 64	      /* frames, and descriptors read at once */
 #define IGB_ARENA KIB(256)    /* bytes of the frames of a batch */
 #define IGB_SPANS 4
+#define IGB_JOBS 192
 #define IGB_STATS 88	/* registers from 0x4000 on */
 #define IGB_VF_STATS 17 /* of a VF, from 0xf10 on */
 
@@ -137,6 +138,17 @@ struct igb_worker {
 	struct igb_batch *batch;
 };
 
+/* A piece of memory to move, once there is a batch of them. */
+struct igb_job {
+	uint8_t *to; /* NULL: a descriptor's halves are stored */
+	const uint8_t *from;
+	uint64_t *desc;
+	uint64_t lo, hi;
+	uint32_t size;
+	bool both; /* halves */
+	bool read; /* from the driver's memory */
+};
+
 struct igb_fn {
 	struct igb_card *card;
 	struct pcif *f;
@@ -147,7 +159,8 @@ struct igb_fn {
 	_Atomic bool shared;		    /* clients can store by mmap */
 	_Atomic bool slow;
 	struct iommu_span spans[IGB_SPANS]; /* memory that this batch has touched */
-	unsigned n_spans;
+	unsigned n_spans, n_jobs;
+	struct igb_job jobs[IGB_JOBS];
 	bool in_worker; /* hooks need wake nobody */
 	bool may_wait;	/* the thread that has the lock may wait for memory */
 	bool tx_on[IGB_QUEUES], rx_on[IGB_QUEUES];
@@ -249,7 +262,13 @@ uint32_t igb_read_iam(void *state, unsigned index);
 /* 0; -EFAULT; -EAGAIN: the memory may make us wait, and @fn is slow from now on. */
 int igb_dma_read(struct igb_fn *fn, uint64_t iova, void *buf, size_t size);
 int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size);
-/* The halves of a descriptor, the one that the driver looks at last and in one piece. */
+/* The same at the latest in igb_dma_done(), before which @buf has to stay as it is. Where that is
+ * not possible: at once. What cannot be read then is zeros. */
+int igb_dma_read_later(struct igb_fn *fn, uint64_t iova, void *buf, size_t size);
+int igb_dma_write_later(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size);
+void igb_dma_flush(struct igb_fn *fn);
+/* The halves of a descriptor, after what was written before; the one that the driver looks at last
+ * and in one piece. */
 int igb_dma_store(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi);
 void igb_dma_prefetch(const struct igb_fn *fn, uint64_t iova, bool write);
 void igb_dma_done(struct igb_fn *fn); /* before the lock is given back */

@@ -50,6 +50,57 @@ static int dma_pieces(struct igb_fn *fn, uint64_t iova, void *buf, size_t size, 
 	return ret;
 }
 
+/* ------------------------------------------------------------------ jobs */
+
+struct run {
+	struct igb_job *job, *end;
+};
+
+static void run_job(const struct igb_job *j)
+{
+	if (j->to) {
+		memcpy(j->to, j->from, j->size);
+		return;
+	}
+	if (j->both)
+		__atomic_store_n(&j->desc[0], htole64(j->lo), __ATOMIC_RELAXED);
+	__atomic_store_n(&j->desc[1], htole64(j->hi), __ATOMIC_RELEASE);
+}
+
+static void run_jobs(void *data)
+{
+	struct run *r = data;
+
+	for (; r->job < r->end; r->job++)
+		run_job(r->job);
+}
+
+/* In order; one guarded call for all, but where a page of the driver's is gone: the rest goes on.
+ */
+void igb_dma_flush(struct igb_fn *fn)
+{
+	struct run r = { fn->jobs, fn->jobs + fn->n_jobs };
+
+	while (r.job < r.end) {
+		if (!guard_call(run_jobs, &r))
+			break;
+		/* What was in the buffer before is somebody else's. */
+		if (r.job->read)
+			memset(r.job->to, 0, r.job->size);
+		r.job++;
+	}
+	fn->n_jobs = 0;
+}
+
+static struct igb_job *new_job(struct igb_fn *fn)
+{
+	if (fn->n_jobs == IGB_JOBS)
+		igb_dma_flush(fn);
+	return &fn->jobs[fn->n_jobs++];
+}
+
+/* ------------------------------------------------------------------ spans */
+
 /* The span in which the bytes are, held until the batch is done. */
 static int span_of(struct igb_fn *fn, uint64_t iova, size_t size, unsigned access,
 		   struct iommu_span **span)
@@ -63,8 +114,10 @@ static int span_of(struct igb_fn *fn, uint64_t iova, size_t size, unsigned acces
 			*span = s;
 			return 0;
 		}
-	if (fn->n_spans == IGB_SPANS)
+	if (fn->n_spans == IGB_SPANS) {
+		igb_dma_flush(fn);
 		iommu_span_put(s = &fn->spans[--fn->n_spans]);
+	}
 	ret = pcif_dma_span(fn->f, iova, size, access, s);
 	if (ret)
 		return ret;
@@ -92,6 +145,7 @@ void igb_dma_prefetch(const struct igb_fn *fn, uint64_t iova, bool write)
 
 void igb_dma_done(struct igb_fn *fn)
 {
+	igb_dma_flush(fn);
 	while (fn->n_spans)
 		iommu_span_put(&fn->spans[--fn->n_spans]);
 }
@@ -130,31 +184,45 @@ int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size
 	return ret;
 }
 
-struct halves {
-	uint64_t *p;
-	const uint64_t *lo;
-	uint64_t hi;
-};
-
-static void store_halves(void *data)
+int igb_dma_read_later(struct igb_fn *fn, uint64_t iova, void *buf, size_t size)
 {
-	struct halves *h = data;
+	struct iommu_span *s;
+	int ret = fn->may_wait ? -EOPNOTSUPP : span_of(fn, iova, size, IOMMU_READ, &s);
 
-	if (h->lo)
-		__atomic_store_n(&h->p[0], htole64(*h->lo), __ATOMIC_RELAXED);
-	__atomic_store_n(&h->p[1], htole64(h->hi), __ATOMIC_RELEASE);
+	if (ret == -EOPNOTSUPP)
+		return igb_dma_read(fn, iova, buf, size);
+	if (ret)
+		return ret;
+	s->n_read += size;
+	*new_job(fn) = (struct igb_job){
+		.to = buf, .from = s->host + (iova - s->first), .size = (uint32_t)size, .read = true
+	};
+	return 0;
+}
+
+int igb_dma_write_later(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size)
+{
+	struct iommu_span *s;
+	int ret = fn->may_wait ? -EOPNOTSUPP : span_of(fn, iova, size, IOMMU_WRITE, &s);
+
+	if (ret == -EOPNOTSUPP)
+		return igb_dma_write(fn, iova, buf, size);
+	if (ret)
+		return ret;
+	*new_job(fn) = (struct igb_job){ .to = s->host + (iova - s->first),
+					 .from = buf,
+					 .size = (uint32_t)size };
+	iommu_span_wrote(s, iova, size);
+	return 0;
 }
 
 /* @iova: of the descriptor; rings are aligned. @lo NULL: that half stays. */
 int igb_dma_store(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi)
 {
-	struct halves h = { .lo = lo, .hi = hi };
 	struct iommu_span *s;
 	le64 wire;
-	int ret = -EOPNOTSUPP;
+	int ret = fn->may_wait ? -EOPNOTSUPP : span_of(fn, iova, 16, IOMMU_WRITE, &s);
 
-	if (!fn->may_wait)
-		ret = span_of(fn, iova, 16, IOMMU_WRITE, &s);
 	if (ret == -EOPNOTSUPP) {
 		ret = 0;
 		if (lo) {
@@ -166,10 +234,12 @@ int igb_dma_store(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t
 	}
 	if (ret)
 		return ret;
-	h.p = (uint64_t *)(s->host + (iova - s->first));
-	ret = guard_call(store_halves, &h);
+	*new_job(fn) = (struct igb_job){ .desc = (uint64_t *)(s->host + (iova - s->first)),
+					 .lo = lo ? *lo : 0,
+					 .both = lo,
+					 .hi = hi };
 	iommu_span_wrote(s, iova, 16);
-	return ret;
+	return 0;
 }
 
 /* ------------------------------------------------------------------ registers */

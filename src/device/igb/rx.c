@@ -227,6 +227,13 @@ static int write_back(struct rx *r, uint32_t at, uint32_t len, uint32_t header, 
 	return igb_dma_store(r->fn, where, &lo, hi);
 }
 
+/* A frame of the batch stays; a copy of ours does not. */
+static int put(struct rx *r, uint64_t iova, const uint8_t *data, uint32_t size)
+{
+	return r->data == r->copy ? igb_dma_write(r->fn, iova, data, size)
+				  : igb_dma_write_later(r->fn, iova, data, size);
+}
+
 /* The part of the frame from @at on into one descriptor's buffers; *@taken of it. */
 static int fill(struct rx *r, const struct igb_rx_desc *d, uint32_t at, uint32_t header,
 		uint32_t *taken)
@@ -236,9 +243,9 @@ static int fill(struct rx *r, const struct igb_rx_desc *d, uint32_t at, uint32_t
 	int ret = 0;
 
 	if (header)
-		ret = igb_dma_write(r->fn, hi & ~1ull, r->data + at, header);
+		ret = put(r, hi & ~1ull, r->data + at, header);
 	if (!ret && size)
-		ret = igb_dma_write(r->fn, lo, r->data + at + header, size);
+		ret = put(r, lo, r->data + at + header, size);
 	*taken = header + size;
 	return ret;
 }

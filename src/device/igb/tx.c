@@ -28,9 +28,23 @@ struct tx {
 	unsigned queue;
 };
 
+struct ahead {	       /* a buffer that was read before its descriptor's turn */
+	uint8_t *data; /* NULL: it was not */
+	int ret;
+};
+
 static bool room(const struct igb_batch *b, uint32_t len)
 {
 	return b->n < IGB_BATCH && b->used + len <= IGB_ARENA;
+}
+
+/* A place for a frame, with room for a tag and for padding. */
+static uint8_t *new_frame(struct igb_batch *b, uint32_t len)
+{
+	uint8_t *data = b->arena + b->used;
+
+	b->used += (uint32_t)ALIGN_UP(len + 4, 64);
+	return data;
 }
 
 static void dropped(struct tx *t)
@@ -57,12 +71,11 @@ static uint8_t *insert_tag(uint8_t *data, uint32_t *len, uint16_t tag)
 	return data;
 }
 
-/* The frame at the end of the arena, @len bytes with room for a tag and padding, is complete. */
-static void emit(struct tx *t, uint32_t len)
+/* The frame is complete. */
+static void emit(struct tx *t, uint8_t *data, uint32_t len)
 {
 	struct igb_fn *fn = t->fn;
 	struct igb_batch *b = t->b;
-	uint8_t *data = b->arena + b->used;
 	uint32_t cmd = t->q->cmd;
 	uint16_t port_vlan = fn->vf ? fn->policy.vlan : 0;
 
@@ -85,7 +98,6 @@ static void emit(struct tx *t, uint32_t len)
 				   IGB_RCTL_LBM(igb_get(fn, IGB_R_RCTL, 0)) == 1 ||
 				   IGB_RCTL_LBM(igb_get(fn, IGB_R_RCTL, 0)) == 3),
 	};
-	b->used += (uint32_t)ALIGN_UP(len, 64);
 }
 
 static void put16(uint8_t *p, uint16_t v)
@@ -234,15 +246,16 @@ static bool segment(struct tx *t, const struct tso *s)
 
 	while (q->sent < payload) {
 		uint32_t size = MIN(s->mss, payload - q->sent);
-		uint8_t *data = t->b->arena + t->b->used;
+		uint8_t *data;
 
 		if (!room(t->b, s->header + size + 64))
 			return false;
+		data = new_frame(t->b, s->header + size);
 		memcpy(data, s->packet, s->header);
 		memcpy(data + s->header, s->packet + s->header + q->sent, size);
 		tso_header(s, data, q->segments++, q->sent, size, q->sent + size == payload);
 		q->sent += size;
-		emit(t, s->header + size);
+		emit(t, data, s->header + size);
 	}
 	return true;
 }
@@ -257,9 +270,9 @@ static void packet_done(struct igb_txq *q)
 	q->segments = 0;
 }
 
-/* The packet is complete, in @data, which is the arena's end unless it is to be segmented. False:
- * the batch is full, call again. */
-static bool finish(struct tx *t, uint8_t *data, uint32_t len)
+/* The packet is complete, in @data, which is a place of the batch already where @placed. False: the
+ * batch is full, call again. */
+static bool finish(struct tx *t, uint8_t *data, uint32_t len, bool placed)
 {
 	struct igb_txq *q = t->q;
 	bool advanced = q->cmd & IGB_TXD_DEXT;
@@ -280,17 +293,16 @@ static bool finish(struct tx *t, uint8_t *data, uint32_t len)
 		dropped(t);
 		return true;
 	}
-	if (data != t->b->arena + t->b->used) {
+	if (!placed) {
 		if (!room(t->b, len + 64))
 			return false;
-		memcpy(t->b->arena + t->b->used, data, len);
-		data = t->b->arena + t->b->used;
+		data = memcpy(new_frame(t->b, len), data, len);
 	}
 	if (advanced && q->olinfo & (IGB_TXD_IXSM | IGB_TXD_TXSM))
 		offload(t, data, len);
 	else if (!advanced && q->cmd & IGB_TXD_IC)
 		legacy_checksum(t, data, len);
-	emit(t, len);
+	emit(t, data, len);
 	return true;
 }
 
@@ -316,37 +328,54 @@ static int collect(struct tx *t, uint64_t addr, uint32_t len)
 	return 0;
 }
 
+/* A packet of one descriptor that is sent as it is. */
+static bool is_simple(uint32_t cmd)
+{
+	return cmd & IGB_TXD_EOP && !(cmd & IGB_TXD_DEXT && cmd & IGB_TXD_TSE);
+}
+
+/* It was read ahead of its turn, or is read now. */
+static int simple_packet(struct tx *t, const struct igb_tx_desc *d, const struct ahead *a)
+{
+	uint32_t len = IGB_TXD_LEN(le32_get(d->cmd));
+	uint8_t *data = a->data;
+	int ret = a->ret;
+
+	if (len > IGB_FRAME_MAX || !len) {
+		dropped(t);
+		return 0;
+	}
+	if (t->b->n == IGB_BATCH || (!data && !ret && !room(t->b, len + 64)))
+		return -ENOSPC;
+	if (!data && !ret) {
+		data = new_frame(t->b, len);
+		ret = igb_dma_read(t->fn, le64_get(d->addr), data, len);
+	}
+	if (ret == -EAGAIN)
+		return ret;
+	if (ret)
+		dropped(t);
+	else
+		(void)finish(t, data, len, true);
+	return 0;
+}
+
 /* One data descriptor. 0; -EAGAIN memory may wait, -ENOSPC the batch is full: again later. */
-static int data_descriptor(struct tx *t, const struct igb_tx_desc *d)
+static int data_descriptor(struct tx *t, const struct igb_tx_desc *d, const struct ahead *a)
 {
 	struct igb_txq *q = t->q;
-	uint32_t cmd = le32_get(d->cmd), len = IGB_TXD_LEN(cmd);
-	uint64_t addr = le64_get(d->addr);
+	uint32_t cmd = le32_get(d->cmd);
 	int ret;
 
 	if (!q->begun) {
 		q->cmd = cmd;
 		q->olinfo = le32_get(d->olinfo);
-		if (cmd & IGB_TXD_EOP && !(cmd & IGB_TXD_DEXT && cmd & IGB_TXD_TSE)) {
-			if (len > IGB_FRAME_MAX || !len) {
-				dropped(t);
-				return 0;
-			}
-			if (!room(t->b, len + 64))
-				return -ENOSPC;
-			ret = igb_dma_read(t->fn, addr, t->b->arena + t->b->used, len);
-			if (ret == -EAGAIN)
-				return ret;
-			if (ret)
-				dropped(t);
-			else
-				(void)finish(t, t->b->arena + t->b->used, len);
-			return 0;
-		}
+		if (is_simple(cmd))
+			return simple_packet(t, d, a);
 		q->begun = true;
 	}
 	if (!q->complete) {
-		ret = collect(t, addr, len);
+		ret = collect(t, le64_get(d->addr), IGB_TXD_LEN(cmd));
 		if (ret)
 			return ret;
 		if (!(cmd & IGB_TXD_EOP))
@@ -355,7 +384,7 @@ static int data_descriptor(struct tx *t, const struct igb_tx_desc *d)
 	q->complete = true;
 	if (q->bad)
 		dropped(t);
-	else if (!finish(t, q->packet, q->len))
+	else if (!finish(t, q->packet, q->len, false))
 		return -ENOSPC;
 	q->complete = false;
 	packet_done(q);
@@ -392,10 +421,45 @@ struct ring {
 	uint32_t entries, head, tail;
 };
 
+static bool is_context(uint32_t cmd)
+{
+	return cmd & IGB_TXD_DEXT && IGB_TXD_DTYP(cmd) == IGB_TXD_CONTEXT;
+}
+
+/* Reads the buffers of packets of one descriptor, all in one go. */
+static void read_ahead(struct tx *t, const struct igb_tx_desc *descs, uint32_t n, struct ahead *a)
+{
+	bool inside = t->q->begun;
+
+	memset(a, 0, n * sizeof(*a));
+	if (t->fn->may_wait)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		igb_dma_prefetch(t->fn, le64_get(descs[i].addr), false);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t cmd = le32_get(descs[i].cmd), len = IGB_TXD_LEN(cmd);
+
+		if (is_context(cmd))
+			continue;
+		if (inside || !is_simple(cmd) || !len || len > IGB_FRAME_MAX) {
+			inside = !(cmd & IGB_TXD_EOP);
+			continue;
+		}
+		if (t->b->n + i >= IGB_BATCH || !room(t->b, len + 64))
+			break;
+		a[i].data = new_frame(t->b, len);
+		a[i].ret = igb_dma_read_later(t->fn, le64_get(descs[i].addr), a[i].data, len);
+		if (a[i].ret == -EAGAIN)
+			break;
+	}
+	igb_dma_flush(t->fn);
+}
+
 /* Up to a batch of descriptors. 0: go on; -EAGAIN, -ENOSPC, -ENOENT: nothing more now. */
 static int run_some(struct tx *t, struct ring *r, bool *reported)
 {
 	struct igb_tx_desc descs[IGB_BATCH];
+	struct ahead ahead[IGB_BATCH];
 	uint32_t n = (r->tail >= r->head ? r->tail : r->entries) - r->head;
 	int ret = 0;
 
@@ -411,20 +475,19 @@ static int run_some(struct tx *t, struct ring *r, bool *reported)
 		dropped(t);
 		return -ENOENT;
 	}
-	for (uint32_t i = 0; i < n; i++)
-		igb_dma_prefetch(t->fn, le64_get(descs[i].addr), false);
-	for (uint32_t i = 0; i < n && !ret; i++) {
+	read_ahead(t, descs, n, ahead);
+	for (uint32_t i = 0; i < n; i++) {
 		uint32_t cmd = le32_get(descs[i].cmd);
 
-		if (cmd & IGB_TXD_DEXT && IGB_TXD_DTYP(cmd) == IGB_TXD_CONTEXT)
+		if (is_context(cmd))
 			take_context(t->q, &descs[i]);
 		else
-			ret = data_descriptor(t, &descs[i]);
+			ret = data_descriptor(t, &descs[i], &ahead[i]);
 		if (ret)
 			break;
 		if (cmd & IGB_TXD_RS)
 			*reported |= report(t, r->base, r->head, r->entries);
-		r->head = (r->head + 1) % r->entries;
+		r->head = r->head + 1 < r->entries ? r->head + 1 : 0;
 	}
 	return ret;
 }
