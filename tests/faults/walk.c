@@ -18,6 +18,7 @@
 #include "../unit/vfio_client.h"
 #include "inject.h"
 #include "machine/machine.h"
+#include "vfio/compat.h"
 
 #define PATIENCE_S 20
 #define MAX_CALLS 20000ul
@@ -36,6 +37,7 @@ struct life {
 	uint8_t *anon;
 	char spec[128];
 	int events[N_EVENTS];
+	int file; /* to be mapped as such */
 };
 
 /* What a life tells, in memory that survives it. */
@@ -403,6 +405,133 @@ static void driven(struct life *l)
 	STEP(request_value(&l->client, l->nvme, VFIO_DEVICE_RESET, 0));
 }
 
+/* ------------------------------------------------------------------ by itself */
+
+static int own_open(struct life *l, struct vfio_obj **dev)
+{
+	struct vfio *v = machine_vfio(l->machine);
+	struct vfio_cdev cdev;
+
+	if (!vfio_cdev_of(v, function(l, TEST_BDF), &cdev))
+		return -ENODEV;
+	return vfio_open_cdev(v, cdev.id, 1, dev);
+}
+
+static int own_bind(struct life *l, struct vfio_obj *dev, struct vfio_obj *iommufd, uint32_t *devid)
+{
+	struct abi_bind_iommufd b = { .argsz = sizeof(b), .iommufd = 5 };
+	struct vfio_fd fd = { .fd = -1, .obj = iommufd };
+	int r = call(l, dev, VFIO_DEVICE_BIND_IOMMUFD, &b, sizeof(b), &fd, 1);
+
+	*devid = b.out_devid;
+	return r;
+}
+
+static int own_ioas(struct life *l, struct vfio_obj *iommufd, uint32_t *id)
+{
+	struct abi_ioas_alloc a = { .size = sizeof(a) };
+	int r = call(l, iommufd, IOMMU_IOAS_ALLOC, &a, sizeof(a), NULL, 0);
+
+	*id = a.out_ioas_id;
+	return r;
+}
+
+static int own_map(struct life *l, struct vfio_obj *iommufd, uint32_t id, int file, uint64_t *iova)
+{
+	struct abi_ioas_map m = { sizeof(m), 6, id, 0, (uintptr_t)l->anon, ANON_SIZE, 0 };
+	struct vfio_fd fd = { .fd = file };
+	int r;
+
+	if (file >= 0)
+		m.from = 0;
+	r = call(l, iommufd, file >= 0 ? IOMMU_IOAS_MAP_FILE : IOMMU_IOAS_MAP, &m, sizeof(m), &fd,
+		 file >= 0);
+	*iova = m.iova;
+	return r;
+}
+
+static int own_copy(struct life *l, struct vfio_obj *iommufd, uint32_t from, uint32_t to,
+		    uint64_t iova)
+{
+	struct abi_ioas_copy c = { sizeof(c), 6, to, from, ANON_SIZE / 2, 0, iova + 4096 };
+
+	return call(l, iommufd, IOMMU_IOAS_COPY, &c, sizeof(c), NULL, 0);
+}
+
+static int own_allow(struct life *l, struct vfio_obj *iommufd, uint32_t id)
+{
+	struct abi_iova_range *r = (void *)l->anon;
+	struct abi_iova_ranges a = {
+		.size = 24, .ioas_id = id, .num_iovas = 2, .allowed_iovas = (uintptr_t)r
+	};
+
+	r[0] = (struct abi_iova_range){ 0, MIB(64) };
+	r[1] = (struct abi_iova_range){ MIB(128), MIB(256) };
+	return call(l, iommufd, IOMMU_IOAS_ALLOW_IOVAS, &a, 24, NULL, 0);
+}
+
+static int own_hwpt(struct life *l, struct vfio_obj *iommufd, uint32_t devid, uint32_t id,
+		    uint32_t *hwpt)
+{
+	struct abi_hwpt_alloc h = {
+		.size = sizeof(h), .flags = HWPT_ALLOC_DIRTY_TRACKING, .dev_id = devid, .pt_id = id
+	};
+	int r = call(l, iommufd, IOMMU_HWPT_ALLOC, &h, sizeof(h), NULL, 0);
+
+	*hwpt = h.out_hwpt_id;
+	return r;
+}
+
+static int own_attach(struct life *l, struct vfio_obj *dev, uint32_t pt)
+{
+	struct abi_attach_iommufd_pt a = { .argsz = 12, .pt_id = pt };
+
+	return call(l, dev, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &a, 12, NULL, 0);
+}
+
+static int own_dirty(struct life *l, struct vfio_obj *iommufd, uint32_t hwpt, uint64_t iova)
+{
+	struct abi_dirty_tracking t = { sizeof(t), 1, hwpt, 0 };
+	struct abi_dirty_bitmap b = { sizeof(b), hwpt,	    0,	  0,
+				      iova,	 ANON_SIZE, 4096, (uintptr_t)l->anon };
+	int r = call(l, iommufd, IOMMU_HWPT_SET_DIRTY_TRACKING, &t, sizeof(t), NULL, 0);
+
+	return r ?: call(l, iommufd, IOMMU_HWPT_GET_DIRTY_BITMAP, &b, sizeof(b), NULL, 0);
+}
+
+static int own_unmap(struct life *l, struct vfio_obj *iommufd, uint32_t id)
+{
+	struct abi_ioas_unmap u = { sizeof(u), id, 0, UINT64_MAX };
+
+	return call(l, iommufd, IOMMU_IOAS_UNMAP, &u, sizeof(u), NULL, 0);
+}
+
+/* The same device by its own file. */
+static void by_itself(struct life *l)
+{
+	struct vfio_obj *iommufd, *dev;
+	uint32_t devid, one, two, hwpt;
+	uint64_t iova, more;
+
+	STEP(vfio_open_iommufd(machine_vfio(l->machine), &iommufd));
+	STEP(own_open(l, &dev));
+	STEP(own_bind(l, dev, iommufd, &devid));
+	STEP(own_ioas(l, iommufd, &one));
+	STEP(own_ioas(l, iommufd, &two));
+	STEP(own_allow(l, iommufd, one));
+	STEP(own_map(l, iommufd, one, -1, &iova));
+	STEP(own_map(l, iommufd, one, l->file, &more));
+	STEP(own_copy(l, iommufd, one, two, iova));
+	STEP(own_hwpt(l, iommufd, devid, one, &hwpt));
+	STEP(own_attach(l, dev, hwpt));
+	STEP(put32(dev, VFIO_PCI_CONFIG_REGION_INDEX, 4, 6));
+	STEP(own_dirty(l, iommufd, hwpt, iova));
+	STEP(own_attach(l, dev, two));
+	STEP(own_unmap(l, iommufd, one));
+	vfio_obj_put(iommufd);
+	vfio_obj_put(dev);
+}
+
 static void died(struct life *l)
 {
 	static struct machine_event events[64];
@@ -415,6 +544,7 @@ static void died(struct life *l)
 	vfio_obj_put(l->nvme);
 	vfio_obj_put(l->test);
 	vfio_obj_put(l->groups[1]);
+	by_itself(l);
 	iommu_mem_put(l->client.mem);
 	iommu_mem_cache_drop();
 	machine_free(l->machine);
@@ -459,6 +589,9 @@ static void prepare(struct life *l, bool file)
 		l->events[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	verdict = mmap(NULL, sizeof(*verdict), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
+	l->file = memfd_create("walk", 0);
+	if (l->file < 0 || ftruncate(l->file, ANON_SIZE))
+		wrong("memfd", -errno);
 	if (l->anon == MAP_FAILED || (void *)verdict == MAP_FAILED)
 		wrong("mmap", -errno);
 }

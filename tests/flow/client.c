@@ -105,14 +105,14 @@ static const struct {
 	const char *name;
 	void (*run)(char **argv);
 } commands[] = {
-	{ "regs", cmd_regs },	    { "mmap", cmd_mmap },	  { "dma", cmd_dma },
-	{ "irq", cmd_irq },	    { "errors", cmd_errors },	  { "busy", cmd_busy },
-	{ "order", cmd_order },	    { "fork", cmd_fork },	  { "exec", cmd_exec },
-	{ "use", cmd_use },	    { "threads", cmd_threads },	  { "hold", cmd_hold },
-	{ "storm", cmd_storm },	    { "orphan", cmd_orphan },	  { "compat", cmd_compat },
-	{ "unknown", cmd_unknown }, { "pass", cmd_pass },	  { "steady", cmd_steady },
-	{ "churn", cmd_churn },	    { "siblings", cmd_siblings }, { "reopen", cmd_reopen },
-	{ "cdev", cmd_cdev },
+	{ "regs", cmd_regs },	    { "mmap", cmd_mmap },	    { "dma", cmd_dma },
+	{ "irq", cmd_irq },	    { "errors", cmd_errors },	    { "busy", cmd_busy },
+	{ "order", cmd_order },	    { "fork", cmd_fork },	    { "exec", cmd_exec },
+	{ "use", cmd_use },	    { "threads", cmd_threads },	    { "hold", cmd_hold },
+	{ "storm", cmd_storm },	    { "orphan", cmd_orphan },	    { "compat", cmd_compat },
+	{ "unknown", cmd_unknown }, { "pass", cmd_pass },	    { "steady", cmd_steady },
+	{ "churn", cmd_churn },	    { "siblings", cmd_siblings },   { "reopen", cmd_reopen },
+	{ "cdev", cmd_cdev },	    { "cdev_hold", cmd_cdev_hold },
 };
 
 int main(int argc, char **argv)

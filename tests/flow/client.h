@@ -103,5 +103,6 @@ void cmd_unknown(char **argv);
 void cmd_steady(char **argv);
 void cmd_churn(char **argv);
 void cmd_cdev(char **argv);
+void cmd_cdev_hold(char **argv);
 
 #endif

@@ -317,3 +317,51 @@ void cmd_cdev(char **argv)
 	close(iommufd);
 	container();
 }
+
+static void *remap(void *data)
+{
+	int iommufd = *(int *)data;
+	static uint8_t page[4096] __attribute__((aligned(4096)));
+	struct ioas_map m = { sizeof(m), 6, new_ioas(iommufd), 0, (uintptr_t)page, 4096, 0 };
+
+	for (;;) {
+		struct ioas_unmap u = { sizeof(u), m.ioas, 0, 4096 };
+
+		CHECK(!ioctl(iommufd, REQUEST(0x85), &m));
+		u.iova = m.iova;
+		CHECK(!ioctl(iommufd, REQUEST(0x86), &u));
+	}
+}
+
+/* Everything in use, until killed. */
+void cmd_cdev_hold(char **argv)
+{
+	struct pt p = { sizeof(p), 0, 0 };
+	int iommufd, device;
+	volatile uint32_t *ram;
+	uint32_t devid, i = 0;
+	pthread_t thread;
+	char path[64];
+
+	if (!find_cdev(path)) {
+		cmd_hold(argv);
+		return;
+	}
+	iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	device = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(iommufd >= 0 && device >= 0);
+	CHECK(!bind_device(device, iommufd, &devid));
+	p.id = new_ioas(iommufd);
+	CHECK(!ioctl(device, REQUEST(0x77), &p));
+	enable(device, 7);
+	ram = map(device, 2, RAM_SIZE);
+	CHECK(ram != MAP_FAILED);
+	CHECK(!pthread_create(&thread, NULL, remap, &iommufd));
+	puts("ready");
+	fflush(stdout);
+	for (;;) {
+		ram[i++ % (RAM_SIZE / 4)]++;
+		if (!(i % 4096))
+			usleep(1000);
+	}
+}

@@ -23,7 +23,7 @@ PYTHON = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.e
 
 REQUESTS = ("regs", "mmap", "dma", "irq", "errors", "busy", "unknown", "compat", "pass", "cdev")
 CLOSINGS = ("order", "fork", "exec", "threads", "hold exit")
-DEATHS = ("hold", "storm")
+DEATHS = ("hold", "storm", "cdev_hold")
 
 
 # ---------------------------------------------------------------- inside of uvfio run
