@@ -137,8 +137,9 @@ bool log_limit_ok(struct log_limit *l);
 
 /* ------------------------------------------------------------------ time */
 
-uint64_t time_mono_ns(void); /* CLOCK_MONOTONIC */
-uint64_t time_real_ns(void); /* CLOCK_REALTIME */
+uint64_t time_mono_ns(void);	   /* CLOCK_MONOTONIC */
+uint64_t time_real_ns(void);	   /* CLOCK_REALTIME */
+uint64_t time_thread_cpu_ns(void); /* CLOCK_THREAD_CPUTIME_ID */
 
 /* ------------------------------------------------------------------ files and descriptors */
 

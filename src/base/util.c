@@ -49,6 +49,11 @@ uint64_t time_real_ns(void)
 	return time_get_ns(CLOCK_REALTIME);
 }
 
+uint64_t time_thread_cpu_ns(void)
+{
+	return time_get_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 int file_read_all(const char *path, size_t max, char **text, size_t *size)
 {
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -281,14 +281,6 @@ static bool look(struct pcif *f)
 	return seen;
 }
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void round_of_looks(struct scan_pool *p)
 {
 	for (unsigned i = 0; i < p->rest.n && !p->quit; i++) {
@@ -329,7 +321,7 @@ static void *watcher_main(void *data)
 		}
 		round_of_looks(p);
 		/* Since the last round, going to sleep and waking up included. */
-		now = cpu_ns();
+		now = time_thread_cpu_ns();
 		cost = now - before;
 		before = now;
 		p->rest_ns = longer(MAX(p->rest_ns, REST_SHORT_NS));
