@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""`make soak`: guest tests and storms (tests/soak) in turn for SOAK_SECONDS; stops at the first failure.
+"""`make soak`: guest tests, storms (tests/soak) and 1,000 rounds of 64 owners of VFs (tests/unit) in turn for
+SOAK_SECONDS; stops at the first failure. BUILD is the build directory: one with sanitizers serves as well.
 
 A storm has a seed, which is shown: SOAK_SEED repeats it.
 """
@@ -19,7 +20,8 @@ ROOT = kernel.ROOT
 BUILD = os.environ.get("BUILD") or "build"
 SEED = int(os.environ.get("SOAK_SEED") or 0)
 STORM, STORM_SECONDS, STORM_PHASES = "storm", 120, 2
-TESTS = (STORM, "io", "rebind", "kill", STORM, "reboot", "io_mmio_trap", "qemu_img", "dpdk", "rogue")
+OWNERS, OWNERS_ROUNDS = "vf_owners", 1000
+TESTS = (STORM, "io", "rebind", "kill", OWNERS, STORM, "reboot", "io_mmio_trap", "qemu_img", "dpdk", "rogue")
 
 
 def guest_test(name):
@@ -42,6 +44,21 @@ def storm(seed):
     return rc == 0, f"see {BUILD}/meson-logs/storm.txt; SOAK_SEED={seed} repeats it"
 
 
+def owners():
+    log = os.path.join(BUILD, "meson-logs", "vf_owners.txt")
+    with open(os.path.join(ROOT, log), "wb") as f:
+        rc = subprocess.run([os.path.join(ROOT, BUILD, "tests", "unit", "test_vf_owners")],
+                            env=dict(os.environ, UVFIO_VF_ROUNDS=str(OWNERS_ROUNDS)),
+                            stdout=f, stderr=subprocess.STDOUT).returncode
+    return rc == 0, f"see {log}"
+
+
+def run_one(name, seed):
+    if name == STORM:
+        return storm(seed)
+    return owners() if name == OWNERS else guest_test(name)
+
+
 def main():
     ui = Ui("make soak", int(os.environ.get("UVFIO_STEPS", 4)), first=2)
     end = time.time() + int(os.environ.get("SOAK_SECONDS") or 600)
@@ -57,7 +74,7 @@ def main():
             name = TESTS[rounds % len(TESTS)]
             seed = SEED or random.randrange(1, 1 << 31)
             before = time.time()
-            good, remedy = storm(seed) if name == STORM else guest_test(name)
+            good, remedy = run_one(name, seed)
             rounds += 1
             shown = f"{name} {seed}" if name == STORM else name
             if not ui.check(good, f"{rounds}: {shown}", f"{time.time() - before:.0f} s"):
