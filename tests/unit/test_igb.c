@@ -77,6 +77,7 @@ static void options(void **state)
 		{ "mac", "00:00:00:00:00:00", "zero" },
 		{ "vfs", "8", "vfs" },
 		{ "vf_vlan", "4095", "vf_vlan" },
+		{ "vf_rate", "0", "vf_rate" },
 		{ "mmio", "some", "mmio" },
 		{ "mac", "52:54:00:12:34:5g", "six bytes" },
 	};
@@ -259,6 +260,111 @@ static void interrupts_of_a_vf(void **state)
 	card_free(c);
 }
 
+static unsigned uplink_n;
+static uint8_t uplink_frame[IGB_FRAME_MAX];
+
+static void to_uplink(void *arg, const uint8_t *data, uint32_t len)
+{
+	uplink_n++;
+	memcpy(uplink_frame, data, len);
+}
+
+/* What nobody here is known by goes out; what comes in goes to whom it is for. */
+static void uplink(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
+	uint8_t out[100], in[IGB_FRAME_MAX];
+	uint32_t status = 0;
+
+	c->card->uplink_send = to_uplink;
+	nic_start(a);
+	nic_start(b);
+	nic_start(&c->pf);
+	uplink_n = 0;
+	expect(c, a, b, b->mac, 100, true);
+	assert_int_equal(uplink_n, 0);
+	expect(c, a, b, stranger, 100, false);
+	assert_int_equal(uplink_n, 1);
+	assert_memory_equal(uplink_frame, stranger, 6);
+	expect(c, a, b, broadcast, 100, true);
+	assert_int_equal(uplink_n, 2);
+	(void)nic_receive(&c->pf, in, NULL);
+	frame_make(out, 100, b->mac, stranger, 0x88b5);
+	igb_uplink_receive(c->card, out, 100);
+	assert_int_equal(nic_receive(b, in, &status), 100);
+	assert_false(status & IGB_RXD_LB);
+	assert_int_equal(nic_receive(a, in, NULL), 0);
+	memcpy(out, broadcast, 6);
+	igb_uplink_receive(c->card, out, 100);
+	assert_int_equal(nic_receive(a, in, NULL), 100);
+	assert_int_equal(nic_receive(b, in, NULL), 100);
+	assert_int_equal(nic_receive(&c->pf, in, NULL), 100);
+	assert_int_equal(uplink_n, 2);
+	(void)reg_read(&c->pf, 0x40a4);
+	igb_uplink_receive(c->card, out, 13);
+	assert_int_equal(reg_read(&c->pf, 0x40a4), 1);
+	card_free(c);
+}
+
+/* 10 ms of the rate may go at once; then it waits, and says until when. */
+static void rate_of_a_vf(void **state)
+{
+	struct card *c = card_new("vfs=2,vf_rate=8", 2); /* a megabyte a second */
+	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
+	uint8_t frame[1000], in[IGB_FRAME_MAX];
+	uint64_t resume = 0, before, end;
+	unsigned n = 0;
+
+	nic_start(a);
+	nic_start(b);
+	frame_make(frame, sizeof(frame), b->mac, a->mac, 0x88b5);
+	before = time_mono_ns();
+	for (unsigned i = 0; i < 40; i++) {
+		tx_desc(a, tx_buf(a, frame, 1000), TX_DATA | IGB_TXD_EOP | 1000, 1000 << 14);
+		tx_ring_bell(a);
+		igb_step(&c->card->worker, true, &resume);
+		n += nic_receive(b, in, NULL) > 0;
+	}
+	assert_true(n >= 10 && n < 40);
+	assert_true(resume > before);
+	end = time_mono_ns() + 5000000000ull;
+	while (n < 40 && time_mono_ns() < end) {
+		igb_step(&c->card->worker, true, &resume);
+		n += nic_receive(b, in, NULL) > 0;
+	}
+	assert_int_equal(n, 40);
+	assert_true(time_mono_ns() - before >= 20000000u);
+	card_free(c);
+}
+
+static uint64_t clock_read(struct nic *n)
+{
+	uint64_t low = reg_read(n, 0xb600);
+
+	return low | (uint64_t)reg_read(n, 0xb604) << 32;
+}
+
+static void clock_counts(void **state)
+{
+	struct card *c = card_new("vfs=0", 0);
+	uint64_t before, after, start;
+
+	assert_int_equal(clock_read(&c->pf), 0);
+	reg_write(&c->pf, 0xb604, 5);
+	reg_write(&c->pf, 0xb600, 7);
+	assert_int_equal(clock_read(&c->pf), 5ull << 32 | 7);
+	start = time_mono_ns();
+	reg_write(&c->pf, 0xb608, 1u << 24 | 16u << 19); /* nanoseconds, shifted by 19 */
+	before = clock_read(&c->pf);
+	while (time_mono_ns() - start < 2000000)
+		;
+	after = clock_read(&c->pf);
+	assert_true((after - before) >> 19 >= 1000000);
+	assert_true((after - before) >> 19 <= time_mono_ns() - start);
+	card_free(c);
+}
+
 /* A reset of the VF, or of the PF, ends all that was set up. */
 static void resets(void **state)
 {
@@ -296,6 +402,9 @@ int main(void)
 		cmocka_unit_test(nonsense),
 		cmocka_unit_test(no_buffers),
 		cmocka_unit_test(interrupts_of_a_vf),
+		cmocka_unit_test(uplink),
+		cmocka_unit_test(rate_of_a_vf),
+		cmocka_unit_test(clock_counts),
 		cmocka_unit_test(resets),
 	};
 

@@ -115,6 +115,7 @@ void igb_fn_reset(struct igb_fn *fn, bool soft)
 	memcpy(&low, card->mac, 4);
 	igb_set(fn, IGB_R_RAL, 0, le32toh(low));
 	igb_set(fn, IGB_R_RAH, 0, IGB_RAH_AV | card->mac[5] << 8 | card->mac[4]);
+	igb_clock_reset(card);
 	if (!soft)
 		igb_phy_reset(card);
 	igb_link_update(fn);
@@ -292,7 +293,7 @@ static int parse(struct igb_card *card, struct pcif *f, const struct pcif_params
 {
 	static const char *const ways[] = { "trap", "queues", "shared", NULL };
 	static const char *const off_on[] = { "off", "on", NULL };
-	unsigned mmio = IGB_MMIO_QUEUES, vlan = 0, spoof = true, trust = false;
+	unsigned mmio = IGB_MMIO_QUEUES, vlan = 0, spoof = true, trust = false, rate = 0;
 	const char *mac = pcif_param(params, "mac");
 	int ret;
 
@@ -301,6 +302,7 @@ static int parse(struct igb_card *card, struct pcif *f, const struct pcif_params
 	if (ret || (ret = pcif_param_choice(params, "mmio", ways, &mmio, err)) ||
 	    (ret = pcif_param_number(params, "vfs", 0, IGB_VFS, &card->n_vfs, err)) ||
 	    (ret = pcif_param_number(params, "vf_vlan", 0, 4094, &vlan, err)) ||
+	    (ret = pcif_param_number(params, "vf_rate", 1, 100000, &rate, err)) ||
 	    (ret = pcif_param_choice(params, "vf_spoof_check", off_on, &spoof, err)) ||
 	    (ret = pcif_param_choice(params, "vf_trust", off_on, &trust, err)))
 		return ret;
@@ -308,6 +310,7 @@ static int parse(struct igb_card *card, struct pcif *f, const struct pcif_params
 	card->vf_policy.vlan = (uint16_t)vlan;
 	card->vf_policy.spoof_check = spoof;
 	card->vf_policy.trust = trust;
+	card->vf_policy.rate = rate * 125000ull;
 	return 0;
 }
 
@@ -420,6 +423,7 @@ static const struct pcif_option options[] = {
 	{ "vfs", "N  virtual functions that it can have, 0 to 7 (default 0)" },
 	{ "vf_vlan",
 	  "N  VLAN that all VFs are on, 1 to 4094; they do not see it (default 0: none)" },
+	{ "vf_rate", "N  megabits a second that each VF may send (default: no limit)" },
 	{ "vf_spoof_check", "on|off  whether a VF may send from its own addresses only (on)" },
 	{ "vf_trust",
 	  "on|off  whether a VF may listen to everything and change its address (off)" },

@@ -58,6 +58,26 @@ bool igb_policy_allows(struct igb_fn *vf, const uint8_t *data, uint32_t len)
 	return false;
 }
 
+#define SECOND_NS 1000000000u
+#define BURST_NS 10000000u /* a VF may be that far ahead of its rate */
+#define WIRE_EXTRA 24u	   /* preamble, FCS and gap of each frame */
+
+uint64_t igb_policy_wait(const struct igb_fn *vf, uint64_t now)
+{
+	return vf->policy.rate && vf->next_send > now + BURST_NS ? vf->next_send - BURST_NS : 0;
+}
+
+void igb_policy_pay(struct igb_fn *vf, uint64_t now, const struct igb_batch *b)
+{
+	uint64_t bytes = 0;
+
+	if (!vf->policy.rate)
+		return;
+	for (unsigned i = 0; i < b->n; i++)
+		bytes += b->frames[i].len + WIRE_EXTRA;
+	vf->next_send = MAX(vf->next_send, now) + bytes * SECOND_NS / vf->policy.rate;
+}
+
 /* ------------------------------------------------------------------ requests */
 
 static void get_mac(struct igb_fn *vf, uint8_t mac[6])

@@ -127,16 +127,41 @@ uint32_t igb_pseudo_sum(const uint8_t *data, const struct igb_headers *h, uint32
 	return sum + h->protocol + (l4_len >> 16) + (l4_len & 0xffff);
 }
 
-uint32_t igb_crc32(const uint8_t *data, uint32_t len)
+static uint32_t crc_table[2][256];
+static pthread_once_t crc_once = PTHREAD_ONCE_INIT;
+
+static void crc_init(void)
+{
+	static const uint32_t polynomials[2] = { 0xedb88320u, 0x82f63b78u };
+
+	for (unsigned t = 0; t < 2; t++)
+		for (uint32_t i = 0; i < 256; i++) {
+			uint32_t crc = i;
+
+			for (unsigned k = 0; k < 8; k++)
+				crc = crc >> 1 ^ (crc & 1 ? polynomials[t] : 0);
+			crc_table[t][i] = crc;
+		}
+}
+
+static uint32_t crc_of(unsigned t, const uint8_t *data, uint32_t len)
 {
 	uint32_t crc = 0xffffffffu;
 
-	for (uint32_t i = 0; i < len; i++) {
-		crc ^= data[i];
-		for (unsigned k = 0; k < 8; k++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-	}
+	pthread_once(&crc_once, crc_init);
+	while (len--)
+		crc = crc >> 8 ^ crc_table[t][(crc ^ *data++) & 0xff];
 	return ~crc;
+}
+
+uint32_t igb_crc32(const uint8_t *data, uint32_t len)
+{
+	return crc_of(0, data, len);
+}
+
+uint32_t igb_crc32c(const uint8_t *data, uint32_t len)
+{
+	return crc_of(1, data, len);
 }
 
 /* ------------------------------------------------------------------ receive-side scaling */

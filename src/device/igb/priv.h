@@ -37,6 +37,7 @@
 #define IGB_FRAME_MAX 9728u   /* what the hardware takes: 9.5 KiB */
 #define IGB_PACKET_MAX 65800u /* 64 KiB and headers: a packet before segmentation */
 #define IGB_BATCH 64	      /* frames, and descriptors read at once */
+#define IGB_RATED_BATCH 8     /* of a VF that has a rate, which is kept the better */
 #define IGB_ARENA KIB(256)    /* bytes of the frames of a batch */
 #define IGB_SPANS 4
 #define IGB_JOBS 192
@@ -61,7 +62,7 @@ struct igb_frame {
 /* What a thread that moves frames has. Big: never on a stack. */
 struct igb_batch {
 	struct igb_frame frames[IGB_BATCH];
-	unsigned n;
+	unsigned n, limit;
 	uint32_t used; /* of the arena */
 	uint8_t arena[IGB_ARENA];
 	uint8_t packet[IGB_PACKET_MAX]; /* of a large send */
@@ -110,6 +111,7 @@ struct igb_policy {
 	uint16_t vlan; /* of the port; 0: none */
 	bool set_mac;  /* the machine's owner gave the address: the VF cannot change it */
 	bool spoof_check, trust;
+	uint64_t rate; /* bytes a second that it may send; 0: as many as it likes */
 	/* asked for by mailbox, gone with a reset */
 	bool clear_to_send, all_multicast, vlan_seen;
 	uint8_t current[6];
@@ -178,6 +180,7 @@ struct igb_fn {
 	bool pin;		    /* is up */
 	uint32_t io_addr;
 	/* a VF's */
+	uint64_t next_send; /* when the next frame would be due at its rate, ns */
 	struct igb_policy policy;
 	uint32_t v2p;
 	_Atomic uint32_t vf_stats[IGB_VF_STATS];
@@ -194,6 +197,11 @@ struct igb_card {
 	uint16_t phy[32];
 	uint16_t phy_page;
 	bool link;
+	uint64_t clock_base, clock_since; /* SYSTIM, as it was at that time */
+	uint32_t clock_inca;
+	/* Frames for the world outside; NULL: there is none. Set before the card is used. */
+	void (*uplink_send)(void *arg, const uint8_t *data, uint32_t len);
+	void *uplink_arg;
 	pthread_mutex_t ports_lock;
 	pthread_cond_t ports_cond;
 	struct igb_fn *ports[IGB_PORTS];
@@ -233,6 +241,13 @@ void igb_link_update(struct igb_fn *pf); /* under its lock */
 void igb_write_eecd(void *state, unsigned index, uint32_t value);
 void igb_write_eerd(void *state, unsigned index, uint32_t value);
 void igb_write_mdic(void *state, unsigned index, uint32_t value);
+
+/* ------------------------------------------------------------------ clock.c */
+
+void igb_clock_reset(struct igb_card *card);
+uint32_t igb_read_systiml(void *state, unsigned index);
+void igb_write_systim(void *state, unsigned index, uint32_t value);
+void igb_write_timinca(void *state, unsigned index, uint32_t value);
 
 /* ------------------------------------------------------------------ irq.c; under the lock */
 
@@ -297,12 +312,17 @@ uint16_t igb_sum_fold(uint32_t sum);
 uint32_t igb_pseudo_sum(const uint8_t *data, const struct igb_headers *h, uint32_t l4_len);
 uint32_t igb_rss_hash(struct igb_fn *fn, const uint8_t *data, uint32_t len,
 		      const struct igb_headers *h, unsigned *type);
+/* Of the Ethernet FCS, and of SCTP. */
 uint32_t igb_crc32(const uint8_t *data, uint32_t len);
+uint32_t igb_crc32c(const uint8_t *data, uint32_t len);
 
 /* ------------------------------------------------------------------ switch.c */
 
 void igb_filter_update(struct igb_fn *fn); /* under its lock: from its registers or policy */
-void igb_switch(struct igb_card *card, unsigned source, struct igb_batch *b, struct igb_fn *self);
+void igb_switch(struct igb_card *card, unsigned source, struct igb_frame *frames, unsigned n,
+		struct igb_fn *self);
+/* A frame from the uplink. Any thread. */
+void igb_uplink_receive(struct igb_card *card, const uint8_t *data, uint32_t len);
 /* What waited for a slow function; under its lock, with may_wait. True: there was something. */
 bool igb_backlog_run(struct igb_fn *fn);
 void igb_backlog_clear(struct igb_fn *fn);
@@ -312,6 +332,9 @@ void igb_backlog_clear(struct igb_fn *fn);
 void igb_policy_reset(struct igb_fn *vf);
 void igb_policy_filter(struct igb_fn *vf, struct igb_filter *filter);
 bool igb_policy_allows(struct igb_fn *vf, const uint8_t *data, uint32_t len);
+/* When the VF may send on; 0: now. What it sent is paid for. */
+uint64_t igb_policy_wait(const struct igb_fn *vf, uint64_t now);
+void igb_policy_pay(struct igb_fn *vf, uint64_t now, const struct igb_batch *b);
 void igb_write_v2p(void *state, unsigned index, uint32_t value);
 uint32_t igb_read_v2p(void *state, unsigned index);
 

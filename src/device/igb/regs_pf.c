@@ -64,15 +64,6 @@ static uint32_t read_frtimer(void *state, unsigned index)
 	return (uint32_t)(time_mono_ns() / 1000);
 }
 
-/* One clock for both halves: the low one is read first and holds the high one. */
-static uint32_t read_systiml(void *state, unsigned index)
-{
-	uint64_t now = time_mono_ns();
-
-	igb_set(state, IGB_R_SYSTIMH, 0, (uint32_t)(now >> 32));
-	return (uint32_t)now;
-}
-
 static uint32_t read_and_clear(struct igb_fn *fn, unsigned reg)
 {
 	uint32_t value = igb_get(fn, reg, 0);
@@ -256,9 +247,10 @@ const struct pcif_reg igb_pf_regs[IGB_N_PF_REGS] = {
 	[IGB_R_FFVT] = { "FFVT", 0x9800, RW, ARRAY(128, 8) },
 	[IGB_R_UTA] = { "UTA", 0xa000, RW, ARRAY(128, 4), FILTER },
 
-	[IGB_R_SYSTIML] = { "SYSTIML", 0xb600, RW, .read = read_systiml },
-	[IGB_R_SYSTIMH] = { "SYSTIMH", 0xb604, RW },
-	[IGB_R_TIMINCA] = { "TIMINCA", 0xb608, RW },
+	[IGB_R_SYSTIML] = { "SYSTIML", 0xb600, RW, .write = igb_write_systim,
+			    .read = igb_read_systiml },
+	[IGB_R_SYSTIMH] = { "SYSTIMH", 0xb604, RW, .write = igb_write_systim },
+	[IGB_R_TIMINCA] = { "TIMINCA", 0xb608, RW, .write = igb_write_timinca },
 	[IGB_R_TIMADJL] = { "TIMADJL", 0xb60c, RW },
 	[IGB_R_TIMADJH] = { "TIMADJH", 0xb610, RW },
 	[IGB_R_TSYNCTXCTL] = { "TSYNCTXCTL", 0xb614, PLAIN, .wmask = 0x10 },

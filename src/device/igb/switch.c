@@ -12,7 +12,8 @@
 #include "device/igb/priv.h"
 
 #define BACKLOG_SIZE KIB(512)
-#define STAT_OVERSIZE 0x40ac /* ROC */
+#define STAT_OVERSIZE 0x40ac  /* ROC */
+#define STAT_UNDERSIZE 0x40a4 /* RUC */
 
 /* ------------------------------------------------------------------ filters */
 
@@ -227,20 +228,20 @@ bool igb_backlog_run(struct igb_fn *fn)
 
 /* ------------------------------------------------------------------ delivery */
 
-static void deliver(struct igb_fn *fn, unsigned source, const struct igb_batch *b)
+static void deliver(struct igb_fn *fn, unsigned source, const struct igb_frame *frames, unsigned n)
 {
 	bool slow = fn->slow;
 	int ret = 0;
 
 	if (!slow)
 		pcif_lock(fn->f);
-	for (unsigned i = 0; i < b->n; i++) {
-		if (!(b->frames[i].ports & BIT(fn->port)))
+	for (unsigned i = 0; i < n; i++) {
+		if (!(frames[i].ports & BIT(fn->port)))
 			continue;
 		if (!slow && !ret)
-			ret = igb_rx(fn, &b->frames[i], source);
+			ret = igb_rx(fn, &frames[i], source);
 		if (slow || ret)
-			backlog_put(fn, &b->frames[i], source);
+			backlog_put(fn, &frames[i], source);
 	}
 	if (!slow) {
 		igb_rx_done(fn);
@@ -253,34 +254,43 @@ static void deliver(struct igb_fn *fn, unsigned source, const struct igb_batch *
 }
 
 /**
- * igb_switch() - hands on the frames of a batch, and empties it.
+ * igb_switch() - hands on frames.
  * @source: a port, or IGB_UPLINK
  * @self: of that port; its statistics count what it sent. NULL: the uplink
  */
-void igb_switch(struct igb_card *card, unsigned source, struct igb_batch *b, struct igb_fn *self)
+void igb_switch(struct igb_card *card, unsigned source, struct igb_frame *frames, unsigned n,
+		struct igb_fn *self)
 {
 	uint32_t ports = 0;
 
 	pthread_rwlock_rdlock(&card->sw);
-	for (unsigned i = 0; i < b->n; i++) {
-		route(card, source, &b->frames[i]);
-		ports |= b->frames[i].ports;
+	for (unsigned i = 0; i < n; i++) {
+		route(card, source, &frames[i]);
+		ports |= frames[i].ports;
 	}
 	pthread_rwlock_unlock(&card->sw);
-	for (unsigned i = 0; i < b->n; i++) {
-		struct igb_frame *f = &b->frames[i];
-
+	for (unsigned i = 0; i < n; i++) {
 		if (self)
-			igb_count_tx(self, f->data, f->len, !f->to_uplink);
+			igb_count_tx(self, frames[i].data, frames[i].len, !frames[i].to_uplink);
+		if (frames[i].to_uplink && card->uplink_send)
+			card->uplink_send(card->uplink_arg, frames[i].data, frames[i].len);
 	}
 	for (unsigned port = 0; port < IGB_PORTS; port++) {
 		struct igb_fn *fn = ports & BIT(port) ? igb_port_get(card, port) : NULL;
 
 		if (!fn)
 			continue;
-		deliver(fn, source, b);
+		deliver(fn, source, frames, n);
 		igb_port_put(fn);
 	}
-	b->n = 0;
-	b->used = 0;
+}
+
+void igb_uplink_receive(struct igb_card *card, const uint8_t *data, uint32_t len)
+{
+	struct igb_frame frame = { .data = data, .len = len };
+
+	if (len < 14 || len > IGB_FRAME_MAX)
+		igb_count(card, len < 14 ? STAT_UNDERSIZE : STAT_OVERSIZE, 1);
+	else
+		igb_switch(card, IGB_UPLINK, &frame, 1, NULL);
 }

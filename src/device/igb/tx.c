@@ -35,7 +35,7 @@ struct ahead {	       /* a buffer that was read before its descriptor's turn */
 
 static bool room(const struct igb_batch *b, uint32_t len)
 {
-	return b->n < IGB_BATCH && b->used + len <= IGB_ARENA;
+	return b->n < b->limit && b->used + len <= IGB_ARENA;
 }
 
 /* A place for a frame, with room for a tag and for padding. */
@@ -139,17 +139,12 @@ static void l4_checksum(uint8_t *l4, uint32_t len, unsigned l4t)
 /* CRC32c of an SCTP packet, whose field counts as zero. */
 static void sctp_checksum(uint8_t *l4, uint32_t len)
 {
-	uint32_t crc = 0xffffffffu;
+	uint32_t crc;
 
 	if (len < 12)
 		return;
 	memset(l4 + 8, 0, 4);
-	for (uint32_t i = 0; i < len; i++) {
-		crc ^= l4[i];
-		for (unsigned k = 0; k < 8; k++)
-			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
-	}
-	crc = htole32(~crc);
+	crc = htole32(igb_crc32c(l4, len));
 	memcpy(l4 + 8, &crc, 4);
 }
 
@@ -345,7 +340,7 @@ static int simple_packet(struct tx *t, const struct igb_tx_desc *d, const struct
 		dropped(t);
 		return 0;
 	}
-	if (t->b->n == IGB_BATCH || (!data && !ret && !room(t->b, len + 64)))
+	if (t->b->n >= t->b->limit || (!data && !ret && !room(t->b, len + 64)))
 		return -ENOSPC;
 	if (!data && !ret) {
 		data = new_frame(t->b, len);
@@ -445,7 +440,7 @@ static void read_ahead(struct tx *t, const struct igb_tx_desc *descs, uint32_t n
 			inside = !(cmd & IGB_TXD_EOP);
 			continue;
 		}
-		if (t->b->n + i >= IGB_BATCH || !room(t->b, len + 64))
+		if (t->b->n + i >= t->b->limit || !room(t->b, len + 64))
 			break;
 		a[i].data = new_frame(t->b, len);
 		a[i].ret = igb_dma_read_later(t->fn, le64_get(descs[i].addr), a[i].data, len);

@@ -49,6 +49,27 @@ void igb_make_slow(struct igb_fn *fn)
 	igb_kick(fn);
 }
 
+static void sooner(uint64_t *resume_ns, uint64_t at)
+{
+	if (at && (!*resume_ns || at < *resume_ns))
+		*resume_ns = at;
+}
+
+/* Takes what the function sends; not more than a VF may. */
+static bool transmit(struct igb_fn *fn, struct igb_batch *b, uint64_t *resume_ns)
+{
+	uint64_t now = fn->policy.rate ? time_mono_ns() : 0, wait = igb_policy_wait(fn, now);
+	bool more;
+
+	sooner(resume_ns, wait);
+	if (wait)
+		return false;
+	b->limit = fn->policy.rate ? IGB_RATED_BATCH : IGB_BATCH;
+	more = igb_tx(fn, b);
+	igb_policy_pay(fn, now, b);
+	return more;
+}
+
 /* One look at a function. True: there was something to do. */
 static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *resume_ns)
 {
@@ -71,16 +92,16 @@ static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *
 	if (fn->slow)
 		work |= igb_backlog_run(fn);
 	if (fn->tx_pending)
-		work |= igb_tx(fn, b);
+		work |= transmit(fn, b, resume_ns);
 	igb_dma_done(fn);
 	igb_irq_update(fn);
-	if (fn->irq_at && (!*resume_ns || fn->irq_at < *resume_ns))
-		*resume_ns = fn->irq_at;
+	sooner(resume_ns, fn->irq_at);
 	fn->in_worker = fn->may_wait = false;
 	pcif_unlock(fn->f);
 	work |= b->n;
 	if (b->n)
-		igb_switch(fn->card, fn->port, b, fn);
+		igb_switch(fn->card, fn->port, b->frames, b->n, fn);
+	b->n = b->used = 0;
 	return work;
 }
 
