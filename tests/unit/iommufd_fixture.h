@@ -8,6 +8,11 @@
 /* The layouts are the product's own: no header of Debian 12 has them. */
 #include "vfio/compat.h"
 
+#define PAGE UVF_PAGE_SIZE
+#define R IOAS_MAP_READABLE
+#define W IOAS_MAP_WRITEABLE
+#define FIXED IOAS_MAP_FIXED_IOVA
+
 static inline struct vfio_obj *open_iommufd(struct fixture *x)
 {
 	struct vfio_obj *f;
@@ -128,6 +133,26 @@ static inline int detach(struct fixture *x, struct vfio_obj *dev)
 	struct abi_detach_iommufd_pt d = { .argsz = 8 };
 
 	return call(x, dev, VFIO_DEVICE_DETACH_IOMMUFD_PT, &d, 8);
+}
+
+/* DMA of the device, by what is mapped. */
+static inline bool dma(struct fixture *x, const char *bdf, uint64_t iova, uint8_t value)
+{
+	uint8_t *page = x->ram + 8 * PAGE;
+
+	*page = 0;
+	if (pcif_dma_write(find(x, bdf), iova, &value, 1))
+		return false;
+	return true;
+}
+
+static inline void master(struct vfio_obj *dev)
+{
+	uint16_t cmd = 6;
+
+	assert_int_equal(
+		vfio_device_write(dev, &cmd, 2, region(VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND)),
+		2);
 }
 
 #endif

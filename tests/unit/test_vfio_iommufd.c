@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * iommufds: objects and their numbers, what may be mapped where, copies, files, dirty bits, and an
- * iommufd in the place of a container.
+ * iommufds: objects and their numbers, what may be mapped where, copies, files, page tables.
  */
 #include "iommufd_fixture.h"
-
-#define PAGE UVF_PAGE_SIZE
 
 static void blocks(void **state)
 {
@@ -115,10 +112,6 @@ static void ranges(void **state)
 	assert_true(r[0].last == UINT64_MAX);
 	vfio_obj_put(f);
 }
-
-#define R IOAS_MAP_READABLE
-#define W IOAS_MAP_WRITEABLE
-#define FIXED IOAS_MAP_FIXED_IOVA
 
 static void map_checks_of_ioas(void **state)
 {
@@ -285,26 +278,6 @@ static void unmap_checks(void **state)
 	assert_int_equal(unmap(x, f, id, 0, UINT64_MAX, &removed), 0);
 	assert_int_equal(removed, 2 * PAGE);
 	vfio_obj_put(f);
-}
-
-/* DMA of the device, by what is mapped. */
-static bool dma(struct fixture *x, const char *bdf, uint64_t iova, uint8_t value)
-{
-	uint8_t *page = x->ram + 8 * PAGE;
-
-	*page = 0;
-	if (pcif_dma_write(find(x, bdf), iova, &value, 1))
-		return false;
-	return true;
-}
-
-static void master(struct vfio_obj *dev)
-{
-	uint16_t cmd = 6;
-
-	assert_int_equal(
-		vfio_device_write(dev, &cmd, 2, region(VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND)),
-		2);
 }
 
 static void copies(void **state)
@@ -539,91 +512,6 @@ static void hw_info(void **state)
 	vfio_obj_put(f);
 }
 
-static int dirty_get(struct fixture *x, struct vfio_obj *f, uint32_t hwpt, uint32_t flags,
-		     uint64_t iova, uint64_t length, uint64_t page_size)
-{
-	struct abi_dirty_bitmap b = { sizeof(b), hwpt, flags, 0, iova, length, page_size, 0 };
-
-	memset(x->ram, 0, 64);
-	return call(x, f, IOMMU_HWPT_GET_DIRTY_BITMAP, &b, sizeof(b));
-}
-
-static int tracking(struct fixture *x, struct vfio_obj *f, uint32_t hwpt, uint32_t flags)
-{
-	struct abi_dirty_tracking t = { sizeof(t), flags, hwpt, 0 };
-
-	return call(x, f, IOMMU_HWPT_SET_DIRTY_TRACKING, &t, sizeof(t));
-}
-
-static void dirty_bits(void **state)
-{
-	struct fixture *x = *state;
-	struct vfio_obj *f = open_iommufd(x), *dev = open_bound(x, FULL, f);
-	uint32_t id = ioas(x, f), plain, h, pt;
-	uint64_t *bits = (void *)x->ram, iova = MIB(1), at = 0;
-
-	plain = new_hwpt(x, f, devid_of(x, FULL), id, 0);
-	h = new_hwpt(x, f, devid_of(x, FULL), id, HWPT_ALLOC_DIRTY_TRACKING);
-	assert_int_equal(tracking(x, f, 99, 1), -ENOENT);
-	assert_int_equal(tracking(x, f, id, 1), -ENOENT);
-	assert_int_equal(tracking(x, f, plain, 1), -EOPNOTSUPP);
-	assert_int_equal(tracking(x, f, h, 2), -EOPNOTSUPP);
-	pt = h;
-	assert_int_equal(attach(x, dev, &pt), 0);
-	master(dev);
-	assert_int_equal(map(x, f, id, R | W | FIXED, MIB(1) / 2, 64 * PAGE, &iova), 0);
-	iova += 64 * PAGE;
-	assert_int_equal(map(x, f, id, R | W | FIXED, MIB(1) / 2, 64 * PAGE, &iova), 0);
-	iova = MIB(1);
-	/* Not yet. */
-	assert_int_equal(dirty_get(x, f, h, 0, iova, 128 * PAGE, PAGE), 0);
-	assert_int_equal(dirty_get(x, f, plain, 0, iova, PAGE, PAGE), -EOPNOTSUPP);
-	assert_int_equal(tracking(x, f, h, 1), 0);
-	assert_int_equal(pcif_dma_write(x->full, iova + 3 * PAGE, &at, 8), 0);
-	assert_int_equal(pcif_dma_write(x->full, iova + 64 * PAGE - 4, &at, 8), 0);
-	assert_int_equal(dirty_get(x, f, h, HWPT_GET_DIRTY_NO_CLEAR, iova, 128 * PAGE, PAGE), 0);
-	assert_true(bits[0] == (1ull << 3 | 1ull << 63) && bits[1] == 1);
-	/* A part of a mapping, and another grain. */
-	assert_int_equal(dirty_get(x, f, h, 0, iova + 2 * PAGE, 2 * PAGE, PAGE), 0);
-	assert_true(bits[0] == 2);
-	assert_int_equal(dirty_get(x, f, h, 0, iova, 128 * PAGE, 64 * PAGE), 0);
-	assert_true(bits[0] == 3);
-	assert_int_equal(dirty_get(x, f, h, 0, iova, 128 * PAGE, PAGE), 0);
-	assert_true(!bits[0] && !bits[1]);
-	assert_int_equal(pcif_dma_write(x->full, iova + PAGE, &at, 8), 0);
-	assert_int_equal(dirty_get(x, f, h, 0, iova, 2 * PAGE, 1024), 0);
-	assert_true(bits[0] == 0xf0);
-	/* What is there already stays. */
-	struct abi_dirty_bitmap b = { sizeof(b), h, 0, 0, iova, PAGE, PAGE, 0 };
-
-	bits[0] = 0x80;
-	assert_int_equal(pcif_dma_write(x->full, iova, &at, 8), 0);
-	assert_int_equal(call(x, f, IOMMU_HWPT_GET_DIRTY_BITMAP, &b, sizeof(b)), 0);
-	assert_true(bits[0] == 0x81);
-	/* Nothing is lost where it can not be told. */
-	assert_int_equal(pcif_dma_write(x->full, iova, &at, 8), 0);
-	b.data = MIB(2);
-	assert_int_equal(call(x, f, IOMMU_HWPT_GET_DIRTY_BITMAP, &b, sizeof(b)), -EFAULT);
-	/* It ends where nothing is mapped. */
-	assert_int_equal(dirty_get(x, f, h, 0, iova, GIB(64), PAGE), 0);
-	assert_true(bits[0] == 1);
-
-	assert_int_equal(dirty_get(x, f, h, 0, iova + 1, PAGE, PAGE), -EINVAL);
-	assert_int_equal(dirty_get(x, f, h, 0, iova, PAGE, 0), -EINVAL);
-	assert_int_equal(dirty_get(x, f, h, 0, iova, PAGE, 2 * PAGE), -EINVAL);
-	assert_int_equal(dirty_get(x, f, h, 0, iova, 0, PAGE), -EOVERFLOW);
-	assert_int_equal(dirty_get(x, f, h, 2, iova, PAGE, PAGE), -EOPNOTSUPP);
-	/* A new start has nothing of the old. */
-	assert_int_equal(pcif_dma_write(x->full, iova, &at, 8), 0);
-	assert_int_equal(tracking(x, f, h, 1), 0);
-	assert_int_equal(dirty_get(x, f, h, 0, iova, PAGE, PAGE), 0);
-	assert_true(!bits[0]);
-	assert_int_equal(tracking(x, f, h, 0), 0);
-	assert_int_equal(tracking(x, f, h, 0), 0);
-	vfio_obj_put(dev);
-	vfio_obj_put(f);
-}
-
 static void not_offered(void **state)
 {
 	struct fixture *x = *state;
@@ -637,154 +525,6 @@ static void not_offered(void **state)
 
 		assert_int_equal(call(x, f, requests[i], block, sizeof(block)), -EOPNOTSUPP);
 	}
-	vfio_obj_put(f);
-}
-
-/* ------------------------------------------------------------------ in the place of a container */
-
-static int compat_unmap(struct fixture *x, struct vfio_obj *f, uint64_t iova, uint64_t size,
-			uint64_t *removed)
-{
-	struct vfio_iommu_type1_dma_unmap u = { .argsz = sizeof(u), .iova = iova, .size = size };
-	int ret = call(x, f, VFIO_IOMMU_UNMAP_DMA, &u, sizeof(u));
-
-	*removed = x->reply ? u.size : 77;
-	return ret;
-}
-
-static int compat_map(struct fixture *x, struct vfio_obj *f, uint64_t iova, uint64_t size)
-{
-	struct vfio_iommu_type1_dma_map m = {
-		.argsz = sizeof(m), .flags = 3, .iova = iova, .size = size
-	};
-
-	return call(x, f, VFIO_IOMMU_MAP_DMA, &m, sizeof(m));
-}
-
-static void as_container(void **state)
-{
-	struct fixture *x = *state;
-	struct vfio_obj *f = open_iommufd(x);
-	uint32_t info[32] = { sizeof(info) };
-	uint64_t pgsizes, removed;
-	struct abi_vfio_ioas v = { .size = sizeof(v) };
-
-	assert_int_equal(call_value(x, f, VFIO_GET_API_VERSION, 0), 0);
-	assert_int_equal(call_value(x, f, VFIO_CHECK_EXTENSION, 1), 1);
-	assert_int_equal(call_value(x, f, VFIO_CHECK_EXTENSION, 3), 1);
-	assert_int_equal(call_value(x, f, VFIO_CHECK_EXTENSION, 9), 1);
-	assert_int_equal(call_value(x, f, VFIO_CHECK_EXTENSION, 10), 0);
-	assert_int_equal(call_value(x, f, VFIO_CHECK_EXTENSION, 4), -ENODEV);
-	assert_int_equal(call_value(x, f, VFIO_SET_IOMMU, 3), -ENODEV);
-	assert_int_equal(call_value(x, f, VFIO_SET_IOMMU, 9), -EINVAL);
-	assert_int_equal(call(x, f, VFIO_IOMMU_GET_INFO, info, sizeof(info)), -ENODEV);
-	assert_int_equal(compat_map(x, f, 0, PAGE), -ENODEV);
-	assert_int_equal(compat_unmap(x, f, 0, PAGE, &removed), -ENODEV);
-	v.op = VFIO_IOAS_GET;
-	assert_int_equal(call(x, f, IOMMU_VFIO_IOAS, &v, sizeof(v)), -ENODEV);
-
-	assert_int_equal(vfio_open_group(x->v, pcif_group(x->full), &x->group), 0);
-	assert_int_equal(set_container(x, x->group, f), 0);
-	assert_int_equal(set_container(x, x->group, f), -EINVAL);
-	assert_int_equal(call_value(x, f, VFIO_CHECK_EXTENSION, 4), 1);
-	assert_int_equal(call(x, f, VFIO_IOMMU_GET_INFO, info, sizeof(info)), 0);
-	memcpy(&pgsizes, info + 2, 8);
-	assert_true(pgsizes == 0xfffffffffffff000);
-	assert_int_equal(info[0], 72);
-	/* Before SET_IOMMU, which may be repeated. */
-	assert_int_equal(get_device(x, FULL, &x->dev), 0);
-	assert_int_equal(call_value(x, f, VFIO_SET_IOMMU, 3), 0);
-	assert_int_equal(call_value(x, f, VFIO_SET_IOMMU, 3), 0);
-	info[0] = sizeof(info);
-	assert_int_equal(call(x, f, VFIO_IOMMU_GET_INFO, info, sizeof(info)), 0);
-	memcpy(&pgsizes, info + 2, 8);
-	assert_true(pgsizes == 0x40201000);
-	assert_int_equal(info[0], 88);
-	assert_int_equal(info[1], 3);
-	assert_int_equal(info[4], 24);
-	assert_int_equal(info[6], 3 | 1 << 16);
-	assert_int_equal(info[8], UINT32_MAX);
-	info[0] = 24;
-	assert_int_equal(call(x, f, VFIO_IOMMU_GET_INFO, info, sizeof(info)), 0);
-	assert_int_equal(info[0], 88);
-
-	assert_int_equal(compat_map(x, f, 0, 4 * PAGE), 0);
-	assert_int_equal(compat_map(x, f, 0, PAGE), -EEXIST);
-	master(x->dev);
-	assert_true(dma(x, FULL, PAGE, 0x12));
-	assert_int_equal(x->ram[PAGE], 0x12);
-	assert_int_equal(compat_unmap(x, f, PAGE, PAGE, &removed), -ENOENT);
-	assert_int_equal(removed, 0);
-	assert_int_equal(compat_unmap(x, f, MIB(1), PAGE, &removed), 0);
-	assert_int_equal(removed, 0);
-	assert_int_equal(compat_unmap(x, f, MIB(1) + 1, 5, &removed), 0);
-	assert_int_equal(compat_unmap(x, f, 0, 0, &removed), -EINVAL);
-
-	/* The group may go while its device is open; all stays. */
-	assert_int_equal(call_value(x, x->group, VFIO_GROUP_UNSET_CONTAINER, 0), 0);
-	assert_int_equal(call_value(x, x->group, VFIO_GROUP_UNSET_CONTAINER, 0), -EINVAL);
-	assert_true(dma(x, FULL, PAGE, 0x13));
-	assert_int_equal(compat_unmap(x, f, 0, 4 * PAGE, &removed), 0);
-	assert_int_equal(removed, 4 * PAGE);
-	vfio_obj_put(x->dev);
-	x->dev = NULL;
-	assert_int_equal(x->events[VFIO_EVENT_ATTACH], 1);
-	assert_int_equal(x->events[VFIO_EVENT_DETACH], 1);
-	assert_int_equal(call(x, f, IOMMU_VFIO_IOAS, &v, sizeof(v)), 0);
-	assert_int_equal(v.ioas_id, 1);
-	vfio_obj_put(f);
-}
-
-/* Version 1 takes out just what is asked for. */
-static void as_container_v1(void **state)
-{
-	struct fixture *x = *state;
-	struct vfio_obj *f = open_iommufd(x);
-	uint64_t removed;
-
-	assert_int_equal(vfio_open_group(x->v, pcif_group(x->full), &x->group), 0);
-	assert_int_equal(set_container(x, x->group, f), 0);
-	assert_int_equal(call_value(x, f, VFIO_SET_IOMMU, 1), 0);
-	assert_int_equal(get_device(x, FULL, &x->dev), 0);
-	master(x->dev);
-	assert_int_equal(compat_map(x, f, 0, 4 * PAGE), 0);
-	assert_int_equal(compat_unmap(x, f, PAGE, PAGE, &removed), 0);
-	assert_int_equal(removed, PAGE);
-	assert_true(dma(x, FULL, 0, 1));
-	assert_false(dma(x, FULL, PAGE, 1));
-	assert_true(dma(x, FULL, 2 * PAGE, 0x44));
-	assert_int_equal(x->ram[2 * PAGE], 0x44);
-	assert_int_equal(compat_unmap(x, f, 0, 3 * PAGE, &removed), 0);
-	assert_int_equal(removed, 2 * PAGE);
-	assert_true(dma(x, FULL, 3 * PAGE, 1));
-	vfio_obj_put(f);
-}
-
-static void vfio_ioas(void **state)
-{
-	struct fixture *x = *state;
-	struct vfio_obj *f = open_iommufd(x), *dev = NULL;
-	struct abi_vfio_ioas v = { .size = sizeof(v), .ioas_id = 5, .op = VFIO_IOAS_SET };
-	uint32_t id = ioas(x, f);
-
-	assert_int_equal(call(x, f, IOMMU_VFIO_IOAS, &v, sizeof(v)), -ENOENT);
-	v.ioas_id = id;
-	assert_int_equal(call(x, f, IOMMU_VFIO_IOAS, &v, sizeof(v)), 0);
-	assert_int_equal(compat_map(x, f, 0, PAGE), 0);
-	/* It is the one that a group takes. */
-	assert_int_equal(vfio_open_group(x->v, pcif_group(x->full), &x->group), 0);
-	assert_int_equal(set_container(x, x->group, f), 0);
-	assert_int_equal(ioas(x, f), 2);
-	v.op = VFIO_IOAS_CLEAR;
-	assert_int_equal(call(x, f, IOMMU_VFIO_IOAS, &v, sizeof(v)), 0);
-	assert_int_equal(get_device(x, FULL, &dev), -ENODEV);
-	v.op = VFIO_IOAS_SET;
-	assert_int_equal(call(x, f, IOMMU_VFIO_IOAS, &v, sizeof(v)), 0);
-	assert_int_equal(destroy(x, f, id), 0);
-	v.op = VFIO_IOAS_GET;
-	assert_int_equal(call(x, f, IOMMU_VFIO_IOAS, &v, sizeof(v)), -ENODEV);
-	v.op = 3;
-	assert_int_equal(call(x, f, IOMMU_VFIO_IOAS, &v, sizeof(v)), -EOPNOTSUPP);
 	vfio_obj_put(f);
 }
 
@@ -804,11 +544,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(options, setup, teardown),
 		cmocka_unit_test_setup_teardown(hwpts, setup, teardown),
 		cmocka_unit_test_setup_teardown(hw_info, setup, teardown),
-		cmocka_unit_test_setup_teardown(dirty_bits, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_offered, setup, teardown),
-		cmocka_unit_test_setup_teardown(as_container, setup, teardown),
-		cmocka_unit_test_setup_teardown(as_container_v1, setup, teardown),
-		cmocka_unit_test_setup_teardown(vfio_ioas, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

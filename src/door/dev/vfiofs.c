@@ -340,16 +340,18 @@ static bool needs_filter(const struct vfio_obj *obj, uint32_t request)
 }
 
 /*
- * Binding opens the device: its pages are shared from then on. A close that is on its way is to be
- * found done, as for VFIO_GROUP_GET_DEVICE_FD.
+ * Binding opens the device: its pages are shared from then on. Who has it open still, or another
+ * device of its group for another iommufd, may be on his way out; EBUSY is call_run()'s own affair.
  */
 static int bind_device(struct door_call *c, struct handle *h)
 {
-	int r;
+	int r = call_run(c);
 
-	fuse_step_aside(c->door);
-	handles_settle(c->door, -1);
-	r = call_run(c);
+	if (r == -EINVAL || r == -EPERM) {
+		fuse_step_aside(c->door);
+		handles_settle(c->door, -1);
+		r = call_run(c);
+	}
 	if (!r)
 		r = session_bind(c->door, h);
 	return r;
