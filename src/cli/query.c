@@ -101,6 +101,19 @@ static void set_place(json_t *object, struct pcif *f)
 	}
 }
 
+/* What the model counts; an empty object if it counts nothing. */
+static json_t *query_counters(struct pcif *f)
+{
+	struct pcif_counter counters[PCIF_COUNTERS_MAX];
+	unsigned n = pcif_counters(f, counters);
+	json_t *object = json_object();
+
+	for (unsigned i = 0; i < n; i++)
+		json_object_set_new(object, counters[i].name,
+				    json_integer((json_int_t)counters[i].value));
+	return object;
+}
+
 static json_t *query_function(struct machine *m, struct pcif *f)
 {
 	const struct pcif_desc *desc = pcif_desc(f);
@@ -123,6 +136,7 @@ static json_t *query_function(struct machine *m, struct pcif *f)
 			   "dma_read", (json_int_t)stats.read_bytes, "dma_write",
 			   (json_int_t)stats.write_bytes, "faults", (json_int_t)stats.faults);
 	iommu_space_put(space);
+	json_object_set_new(object, "counters", query_counters(f));
 	set_client(object, pcif_client(f));
 	set_place(object, f);
 	return object;

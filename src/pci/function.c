@@ -273,6 +273,11 @@ const char *pcif_model_name(const struct pcif *f)
 	return f->model->name;
 }
 
+unsigned pcif_counters(const struct pcif *f, struct pcif_counter out[PCIF_COUNTERS_MAX])
+{
+	return f->model->counters ? f->model->counters(f->state, out) : 0;
+}
+
 const char *pcif_type_name(const struct pcif *f)
 {
 	static const char *const bridges[] = {

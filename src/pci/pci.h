@@ -156,6 +156,13 @@ struct pcif_reply_error { /* a text for the person who wrote the SPEC */
 };
 int pcif_error(struct pcif_reply_error *err, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* Something that a model counts beside what pci counts itself; for `uvfio list --json`. */
+struct pcif_counter {
+	const char *name; /* static */
+	uint64_t value;
+};
+#define PCIF_COUNTERS_MAX 16
+
 struct pcif_model {
 	const char *name;		   /* "nvme" */
 	const char *summary;		   /* one line for --help */
@@ -200,6 +207,12 @@ struct pcif_model {
 	 * For models that scan themselves; may be NULL. Called without the register lock.
 	 */
 	void (*shared)(void *state, bool on);
+
+	/*
+	 * Fills @out, which has room for PCIF_COUNTERS_MAX; returns how many. They only grow: no
+	 * reset clears them. Any thread, without a lock. May be NULL.
+	 */
+	unsigned (*counters)(void *state, struct pcif_counter *out);
 };
 
 /* What a model may call. */
@@ -312,6 +325,7 @@ const struct pcif_desc *pcif_desc(const struct pcif *f);
 void *pcif_state(const struct pcif *f); /* the model's; for models that look at another function */
 struct pci_bdf pcif_bdf(const struct pcif *f);
 const char *pcif_model_name(const struct pcif *f);
+unsigned pcif_counters(const struct pcif *f, struct pcif_counter out[PCIF_COUNTERS_MAX]);
 const char *pcif_type_name(const struct pcif *f); /* what it is in the tree: "root port" */
 bool pcif_is_bridge(const struct pcif *f);	  /* header type 1 */
 bool pcif_has_acs(const struct pcif *f);

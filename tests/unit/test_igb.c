@@ -143,18 +143,38 @@ static void frames_between_functions(void **state)
 	card_free(c);
 }
 
+static void expect_counters(struct nic *n, uint64_t spoofed, uint64_t muted)
+{
+	struct pcif_counter out[PCIF_COUNTERS_MAX];
+
+	assert_int_equal(pcif_counters(n->f, out), 2);
+	assert_string_equal(out[0].name, "spoofed");
+	assert_int_equal(out[0].value, spoofed);
+	assert_string_equal(out[1].name, "muted");
+	assert_int_equal(out[1].value, muted);
+}
+
 static void spoofed_frames_are_stopped(void **state)
 {
 	struct card *c = card_new("vfs=2", 2);
 	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
 	uint8_t frame[100], in[IGB_FRAME_MAX];
 
-	nic_start(a);
 	nic_start(b);
+	frame_make(frame, sizeof(frame), b->mac, a->fn->policy.mac, 0x88b5);
+	tx_start(a);
+	nic_send(c, a, frame, sizeof(frame));
+	assert_int_equal(nic_receive(b, in, NULL), 0);
+	expect_counters(a, 0, 1);
+	reg_write(a, a->tx_base + 0x28, 0);
+	reg_write(a, a->tx_base + 0x10, 0);
+	nic_start(a);
 	frame_make(frame, sizeof(frame), b->mac, stranger, 0x88b5);
 	nic_send(c, a, frame, sizeof(frame));
 	assert_int_equal(nic_receive(b, in, NULL), 0);
-	assert_int_equal(c->card->spoofed, 1);
+	expect_counters(a, 1, 1);
+	expect_counters(b, 0, 0);
+	expect_counters(&c->pf, 1, 1);
 	expect(c, a, b, b->mac, 100, true);
 	card_free(c);
 }

@@ -175,6 +175,16 @@ static void bar_write(void *state, unsigned bar, uint64_t offset, unsigned size,
 		pcif_regs_write(fn->regs, fn->io_addr, 4, value);
 }
 
+/* A PF's are those of all its VFs. */
+static unsigned counters(void *state, struct pcif_counter *out)
+{
+	struct igb_fn *fn = state;
+
+	out[0] = (struct pcif_counter){ "spoofed", fn->vf ? fn->spoofed : fn->card->spoofed };
+	out[1] = (struct pcif_counter){ "muted", fn->vf ? fn->muted : fn->card->muted };
+	return 2;
+}
+
 /* Which pages clients may map: all; those of the queues; none. */
 static void describe_pages(struct pcif_bar *bar, enum igb_mmio mmio, bool vf)
 {
@@ -441,4 +451,5 @@ const struct pcif_model device_igb = {
 	.bar_write = bar_write,
 	.reset = reset,
 	.shared = shared,
+	.counters = counters,
 };

@@ -44,18 +44,25 @@ void igb_policy_filter(struct igb_fn *vf, struct igb_filter *f)
 		memcpy(f->vlans, p->vlans, sizeof(f->vlans));
 }
 
+static bool refuse(_Atomic uint64_t *of_vf, _Atomic uint64_t *of_card)
+{
+	atomic_fetch_add(of_vf, 1);
+	atomic_fetch_add(of_card, 1);
+	return false;
+}
+
 /* Whether the VF may send the frame: from an address, and on a VLAN, that are its own. */
 bool igb_policy_allows(struct igb_fn *vf, const uint8_t *data, uint32_t len)
 {
 	const struct igb_policy *p = &vf->policy;
-	bool own = !memcmp(data + 6, p->current, 6);
+	bool own;
 
+	if (!p->clear_to_send || len < 14)
+		return refuse(&vf->muted, &vf->card->muted);
+	own = !memcmp(data + 6, p->current, 6);
 	for (unsigned i = 0; !own && i < p->n_extra; i++)
 		own = !memcmp(data + 6, p->extra[i], 6);
-	if (p->clear_to_send && (own || !p->spoof_check) && len >= 14)
-		return true;
-	atomic_fetch_add(&vf->card->spoofed, 1);
-	return false;
+	return own || !p->spoof_check || refuse(&vf->spoofed, &vf->card->spoofed);
 }
 
 #define SECOND_NS 1000000000u

@@ -184,6 +184,7 @@ struct igb_fn {
 	struct igb_policy policy;
 	uint32_t v2p;
 	_Atomic uint32_t vf_stats[IGB_VF_STATS];
+	_Atomic uint64_t spoofed, muted; /* frames that it was not allowed to send */
 };
 
 struct igb_card {
@@ -209,7 +210,7 @@ struct igb_card {
 	struct igb_filter filters[IGB_PORTS];
 	_Atomic uint32_t stats[IGB_STATS];
 	_Atomic uint64_t octets[IGB_STATS]; /* those of 64 bits, by the place of the low half */
-	_Atomic uint64_t spoofed;	    /* frames of VFs that were stopped */
+	_Atomic uint64_t spoofed, muted;    /* the same of all VFs, those that are gone too */
 	struct igb_worker worker;
 };
 
