@@ -32,7 +32,9 @@ struct nic {
 	struct igb_fn *fn;
 	struct iommu_space *space;
 	struct iommu_mem *mem;
-	uint8_t *ram;
+	uint8_t *ram;	 /* the driver's own mapping */
+	uint8_t *device; /* where the card's accesses end; NULL: it reaches @ram through the kernel
+			  */
 	bool vf;
 	uint32_t rx_base, tx_base; /* registers of queue 0 */
 	uint32_t tx_tail, rx_next, rx_tail;
@@ -49,11 +51,12 @@ struct card {
 };
 
 static struct igb_card *card_last;
+static bool card_threads; /* the next card is not manual */
 
 static int card_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
 		       void **state, struct pcif_reply_error *err)
 {
-	int ret = igb_create(f, params, desc, true, &card_last, err);
+	int ret = igb_create(f, params, desc, !card_threads, &card_last, err);
 
 	if (!ret)
 		*state = card_last->pf;
@@ -102,17 +105,39 @@ static inline void nic_irq(struct nic *n, enum pcif_irq_mode mode)
 
 static inline void nic_open(struct nic *n, struct pcif *f, bool vf)
 {
+	int ram;
+
 	*n = (struct nic){ .f = f, .fn = pcif_state(f), .vf = vf };
 	n->rx_base = vf ? 0x2800 : 0xc000;
 	n->tx_base = vf ? 0x3800 : 0xe000;
-	n->ram = mmap(NULL, NIC_RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must((iommu_mem_buffer(n->ram, NIC_RAM, &n->mem)) == (0));
-	must((iommu_space_new(&n->space)) == (0));
-	must((iommu_space_map(n->space, NIC_IOVA, NIC_RAM, IOMMU_READ | IOMMU_WRITE, n->mem,
-			      (uintptr_t)n->ram)) == (0));
+	ram = memfd_create("ram", MFD_CLOEXEC);
+	must(!ftruncate(ram, NIC_RAM));
+	n->ram = mmap(NULL, NIC_RAM, PROT_READ | PROT_WRITE, MAP_SHARED, ram, 0);
+	n->device = mmap(NULL, NIC_RAM, PROT_READ | PROT_WRITE, MAP_SHARED, ram, 0);
+	close(ram);
+	must(iommu_mem_buffer(n->device, NIC_RAM, &n->mem) == 0);
+	must(iommu_space_new(&n->space) == 0);
+	must(iommu_space_map(n->space, NIC_IOVA, NIC_RAM, IOMMU_READ | IOMMU_WRITE, n->mem,
+			     (uintptr_t)n->device) == 0);
 	iommu_port_attach(pcif_iommu_port(f), n->space);
 	pcif_config_write(f, 4, 2, 6);
 	nic_irq(n, PCIF_IRQ_MSIX);
+}
+
+/* From here on the device reaches the memory through the kernel, and may have to wait for it. */
+static inline void nic_memory_of_process(struct nic *n)
+{
+	uint64_t removed;
+
+	must(iommu_space_unmap(n->space, IOMMU_UNMAP_ALL, 0, 0, &removed) == 0);
+	iommu_mem_put(n->mem);
+	munmap(n->device, NIC_RAM);
+	munmap(n->ram, NIC_RAM);
+	n->device = NULL;
+	n->ram = mmap(NULL, NIC_RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(iommu_mem_process(getpid(), &n->mem) == 0);
+	must(iommu_space_map(n->space, NIC_IOVA, NIC_RAM, IOMMU_READ | IOMMU_WRITE, n->mem,
+			     (uintptr_t)n->ram) == 0);
 }
 
 static inline void nic_close(struct nic *n)
@@ -122,6 +147,8 @@ static inline void nic_close(struct nic *n)
 	iommu_space_put(n->space);
 	iommu_mem_put(n->mem);
 	munmap(n->ram, NIC_RAM);
+	if (n->device)
+		munmap(n->device, NIC_RAM);
 }
 
 static inline struct card *card_new(const char *options, unsigned vfs)
@@ -219,7 +246,7 @@ static inline void tx_start(struct nic *n)
 static inline void nic_start(struct nic *n)
 {
 	if (n->vf) {
-		must(reg_read(n, 0xc40) & IGB_V2P_RSTD);
+		must(n->fn->card->mmio == IGB_MMIO_SHARED || reg_read(n, 0xc40) & IGB_V2P_RSTD);
 		reg_write(n, 0x800, IGB_MSG_RESET);
 		reg_write(n, 0xc40, IGB_V2P_REQ);
 		must((reg_read(n, 0x800)) == (IGB_MSG_RESET | IGB_MSG_ACK));
