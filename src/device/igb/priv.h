@@ -137,6 +137,7 @@ struct igb_worker {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool kicked, quit;
+	bool quiet; /* nothing for long: registers are looked at seldom */
 	struct igb_batch *batch;
 };
 
@@ -291,7 +292,7 @@ void igb_dma_done(struct igb_fn *fn); /* before the lock is given back */
 void igb_queue_reset(struct igb_fn *fn, unsigned queue);
 uint64_t igb_ring(struct igb_fn *fn, unsigned low, unsigned queue, uint32_t *entries);
 void igb_set_queue_reg(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t value);
-void igb_scan_tails(struct igb_fn *fn);
+bool igb_scan_tails(struct igb_fn *fn);
 /* Frames of @fn's transmit queues into @b, until there are no more or it is full (true). */
 bool igb_tx(struct igb_fn *fn, struct igb_batch *b);
 /* One frame into a receive queue. 0: taken, or dropped and counted; -EAGAIN: as above. */

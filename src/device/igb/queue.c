@@ -318,10 +318,13 @@ void igb_write_alias(void *state, unsigned index, uint32_t value)
 	queue_changed(fn, index);
 }
 
-/* Takes in the tails that a driver stored by mmap; their hooks do the rest. */
-void igb_scan_tails(struct igb_fn *fn)
+/* Takes in the tails that a driver stored by mmap; their hooks do the rest. True: there were some.
+ */
+bool igb_scan_tails(struct igb_fn *fn)
 {
-	pcif_regs_scan_array(fn->regs, IGB_R_TDT, 0, fn->n_queues);
+	unsigned n = pcif_regs_scan_array(fn->regs, IGB_R_TDT, 0, fn->n_queues);
+
 	if (!fn->vf)
-		pcif_regs_scan_array(fn->regs, IGB_R_ALIAS + IGB_R_TDT - IGB_R_RDBAL, 0, 4);
+		n += pcif_regs_scan_array(fn->regs, IGB_R_ALIAS + IGB_R_TDT - IGB_R_RDBAL, 0, 4);
+	return n;
 }

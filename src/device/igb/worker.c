@@ -17,10 +17,12 @@
 #define YIELD_NS 5000u	  /* of that, before others on this core are let in */
 #define CROWDED_NS 40000u /* a yield that takes longer means that others want the core */
 #define CROWDED_FOR_NS 10000000u
-#define SLEEP_SHARE 8	      /* sleep a 1/n of the time since the last work, */
-#define SLEEP_MIN_NS 20000u   /* but at least */
-#define SLEEP_MAX_NS 4000000u /* and at most this */
-#define REGISTERS_NS 20000u   /* registers other than tails are looked at that often */
+#define SLEEP_SHARE 8		    /* sleep a 1/n of the time since the last work, */
+#define SLEEP_MIN_NS 20000u	    /* but at least */
+#define SLEEP_MAX_NS 4000000u	    /* and at most this */
+#define REGISTERS_NS 20000u	    /* registers other than tails are looked at that often, */
+#define IDLE_NS 10000000u	    /* and after so long without work, */
+#define IDLE_REGISTERS_NS 20000000u /* where only those of queues are mapped, that often */
 
 void igb_kick(struct igb_fn *fn)
 {
@@ -86,8 +88,10 @@ static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *
 	if (fn->shared && scan) {
 		igb_stats_publish(fn);
 		work = pcif_regs_scan(fn->regs);
-	} else if (fn->shared) {
-		igb_scan_tails(fn);
+	} else if (fn->shared && igb_scan_tails(fn)) {
+		work = true;
+		if (w->quiet)
+			(void)pcif_regs_scan(fn->regs);
 	}
 	if (fn->slow)
 		work |= igb_backlog_run(fn);
@@ -224,8 +228,13 @@ static void *worker_main(void *data)
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (go) {
 		uint64_t now = time_mono_ns();
-		bool scan = now - last_scan >= REGISTERS_NS;
-		bool work = igb_step(w, scan, &resume_ns);
+		bool scan, work;
+
+		/* Other registers of a queue mean nothing before its tail moves, and any trapped
+		 * access takes them in too. */
+		w->quiet = w->card->mmio == IGB_MMIO_QUEUES && now - pace.last_work > IDLE_NS;
+		scan = now - last_scan >= (w->quiet ? IDLE_REGISTERS_NS : REGISTERS_NS);
+		work = igb_step(w, scan, &resume_ns);
 
 		if (scan)
 			last_scan = now;
