@@ -130,8 +130,11 @@ static void reset(void *state)
 	fn->slow = false;
 	igb_fn_reset(fn, false);
 	pcif_unlock(fn->f);
-	if (!fn->plugged)
-		plug(fn);
+	if (fn->plugged)
+		return;
+	plug(fn);
+	if (!fn->vf)
+		igb_uplink_start(fn->card);
 }
 
 static void shared(void *state, bool on)
@@ -240,6 +243,7 @@ static struct igb_fn *fn_new(struct igb_card *card, struct pcif *f, unsigned por
 
 static void card_free(struct igb_card *card)
 {
+	igb_uplink_free(card);
 	igb_worker_fini(&card->worker);
 	pthread_mutex_destroy(&card->ports_lock);
 	pthread_cond_destroy(&card->ports_cond);
@@ -253,8 +257,10 @@ static void destroy(void *state)
 	struct igb_card *card = fn->card;
 	bool vf = fn->vf;
 
-	if (!vf)
+	if (!vf) {
+		igb_uplink_stop(card);
 		igb_worker_stop(&card->worker);
+	}
 	unplug(fn);
 	igb_worker_stop(&fn->worker);
 	fn_free(fn);
@@ -380,13 +386,19 @@ int igb_create(struct pcif *f, const struct pcif_params *params, struct pcif_des
 	ret = card->pf ? igb_worker_start(&card->worker) : -ENOMEM;
 	if (ret) {
 		pcif_error(err, ret, "the network card's thread: %s", strerror(-ret));
-		if (card->pf)
-			fn_free(card->pf);
-		goto err_free;
+		goto err_fn;
 	}
+	ret = igb_uplink_new(card, params, err);
+	if (ret)
+		goto err_worker;
 	*out = card;
 	return 0;
 
+err_worker:
+	igb_worker_stop(&card->worker);
+err_fn:
+	if (card->pf)
+		fn_free(card->pf);
 err_free:
 	card_free(card);
 	return ret;
@@ -437,6 +449,10 @@ static const struct pcif_option options[] = {
 	{ "vf_spoof_check", "on|off  whether a VF may send from its own addresses only (on)" },
 	{ "vf_trust",
 	  "on|off  whether a VF may listen to everything and change its address (off)" },
+	{ "uplink",
+	  "none|user|socket:PATH|tap:NAME|pcap:FILE  where frames for nobody on the card go "
+	  "(none)" },
+	{ "pcap", "FILE  record what the switch carries" },
 	{ NULL, NULL },
 };
 

@@ -97,12 +97,13 @@ bool igb_phy_loopback(const struct igb_card *card)
 	return card->phy[PHY_CONTROL] & CONTROL_LOOPBACK;
 }
 
-/* Takes the link up or down as CTRL and the PHY say, and tells the driver if it changed. */
+/* Takes the link up or down as CTRL, the PHY and the uplink say, and tells the driver if it
+ * changed. */
 void igb_link_update(struct igb_fn *pf)
 {
 	struct igb_card *card = pf->card;
 	bool up = igb_get(pf, IGB_R_CTRL, 0) & IGB_CTRL_SLU &&
-		  !(card->phy[PHY_CONTROL] & CONTROL_POWER_DOWN);
+		  !(card->phy[PHY_CONTROL] & CONTROL_POWER_DOWN) && netup_link(card->uplink);
 	uint32_t status = igb_get(pf, IGB_R_STATUS, 0) & ~(IGB_STATUS_LU | IGB_STATUS_GIO_MASTER);
 
 	if (!(igb_get(pf, IGB_R_CTRL, 0) & IGB_CTRL_GIO_MASTER_DISABLE))

@@ -25,6 +25,7 @@
 #include "device/device.h"
 #include "device/igb/igb.h"
 #include "device/igb/regs.h"
+#include "device/net/net.h"
 
 #define IGB_QUEUES 16
 #define IGB_VF_QUEUES 2
@@ -213,6 +214,8 @@ struct igb_card {
 	_Atomic uint64_t octets[IGB_STATS]; /* those of 64 bits, by the place of the low half */
 	_Atomic uint64_t spoofed, muted;    /* the same of all VFs, those that are gone too */
 	struct igb_worker worker;
+	struct netup *uplink; /* NULL: none */
+	struct netpcap *pcap; /* records what the switch carries; NULL: nothing does */
 };
 
 static inline uint32_t igb_get(struct igb_fn *fn, unsigned reg, unsigned index)
@@ -328,6 +331,16 @@ void igb_uplink_receive(struct igb_card *card, const uint8_t *data, uint32_t len
 /* What waited for a slow function; under its lock, with may_wait. True: there was something. */
 bool igb_backlog_run(struct igb_fn *fn);
 void igb_backlog_clear(struct igb_fn *fn);
+
+/* ------------------------------------------------------------------ uplink.c */
+
+int igb_uplink_new(struct igb_card *card, const struct pcif_params *params,
+		   struct pcif_reply_error *err);
+void igb_uplink_start(struct igb_card *card); /* once the PF has its registers */
+void igb_uplink_stop(struct igb_card *card);  /* nothing comes in any more */
+void igb_uplink_free(struct igb_card *card);
+/* What the switch has worked out: records frames, and sends those that are for the uplink. */
+void igb_uplink_send(struct igb_card *card, const struct igb_frame *frames, unsigned n);
 
 /* ------------------------------------------------------------------ mailbox.c; under the lock */
 

@@ -293,6 +293,8 @@ static void queue_changed(struct igb_fn *fn, unsigned queue)
 	fn->tx_on[queue] = tx_on;
 	fn->rx_on[queue] = rx_on;
 	igb_rx_changed(fn, queue);
+	if (rx_on)
+		netup_listen(fn->card->uplink);
 	if (tx_on)
 		fn->tx_pending |= BIT(queue);
 	if (!fn->in_worker && tx_on)

@@ -275,6 +275,7 @@ void igb_switch(struct igb_card *card, unsigned source, struct igb_frame *frames
 		if (frames[i].to_uplink && card->uplink_send)
 			card->uplink_send(card->uplink_arg, frames[i].data, frames[i].len);
 	}
+	igb_uplink_send(card, frames, n);
 	for (unsigned port = 0; port < IGB_PORTS; port++) {
 		struct igb_fn *fn = ports & BIT(port) ? igb_port_get(card, port) : NULL;
 
