@@ -28,6 +28,7 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, unsigned client, struct do
 	for (i = 0; i < LIFELINES; i++)
 		d->lifeline_fds[i] = -1;
 	pthread_mutex_init(&d->lock, NULL);
+	pthread_mutex_init(&d->opening_lock, NULL);
 	pthread_mutex_init(&d->replay_lock, NULL);
 	fs_init(d);
 	acts_init(&d->acts);
@@ -76,6 +77,7 @@ void door_dev_free(struct door_dev *d)
 	fuse_pool_fini(d);
 	notify_fini(d);
 	pthread_mutex_destroy(&d->replay_lock);
+	pthread_mutex_destroy(&d->opening_lock);
 	fs_fini(d);
 	acts_fini(&d->acts);
 	view_free(d->view);

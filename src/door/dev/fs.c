@@ -244,7 +244,6 @@ static uint64_t cdev_node(struct door_dev *d, const char *name)
 static int lookup(struct fuse_req *r, const char *name, uint64_t *nodeid)
 {
 	struct door_dev *d = r->door;
-	struct opening *o;
 	uint64_t id;
 	uint32_t n;
 
@@ -272,9 +271,8 @@ static int lookup(struct fuse_req *r, const char *name, uint64_t *nodeid)
 		*nodeid = cdev_node(d, name);
 		break;
 	case NODE_DEV_DIR:
-		o = own_is(&d->opener, r->h) ? atomic_load(&d->opening) : NULL;
-		if (o)
-			*nodeid = o->session->nodeid;
+		if (own_is(&d->opener, r->h))
+			*nodeid = opening_node(d);
 		break;
 	}
 	return *nodeid ? 0 : -ENOENT;

@@ -152,8 +152,10 @@ struct opening {
 	struct session *session;
 	struct handle *h;
 	uint64_t fh;
-	atomic_bool reached; /* the kernel knows @fh */
+	bool reached; /* the kernel knows @fh */
 };
+uint64_t opening_node(struct door_dev *d);
+int opening_reach(struct door_dev *d, uint64_t nodeid, uint64_t *fh);
 
 int session_bind(struct door_dev *d, struct handle *h);
 int session_give(struct door_dev *d, struct vfio_obj *obj, uint64_t notification);
@@ -564,10 +566,11 @@ struct door_dev {
 	struct door_func *funcs;
 	uint32_t next_session;
 	struct own_thread opener, looker;
-	struct door_dev *own_next;	   /* of all doors that have them */
-	_Atomic(struct opening *) opening; /* what the opener is at */
-	pthread_mutex_t look_lock;	   /* one at a time uses @look_sock */
-	int look_sock[2];		   /* [1] is in the looker's table alone */
+	struct door_dev *own_next;    /* of all doors that have them */
+	pthread_mutex_t opening_lock; /* innermost; nothing under it waits */
+	struct opening *opening;      /* what the opener is at */
+	pthread_mutex_t look_lock;    /* one at a time uses @look_sock */
+	int look_sock[2];	      /* [1] is in the looker's table alone */
 
 	/* FUSE threads, see pool.c */
 	atomic_bool reading;	 /* a thread is in read() on the FUSE fd, or about to be */

@@ -35,8 +35,15 @@ static int opening_init(struct opening *o, struct session *s, struct vfio_obj *o
 	o->h->obj = obj;
 	if (obj)
 		o->h->leaving.group = (int)pcif_group(s->func->f);
-	atomic_init(&o->reached, false);
+	o->reached = false;
 	return 0;
+}
+
+static void set_opening(struct door_dev *d, struct opening *o)
+{
+	pthread_mutex_lock(&d->opening_lock);
+	d->opening = o;
+	pthread_mutex_unlock(&d->opening_lock);
 }
 
 /* On the opener's thread: a descriptor, or -errno. */
@@ -44,12 +51,43 @@ static int open_file(struct door_dev *d, struct opening *o)
 {
 	int fd;
 
-	atomic_store(&d->opening, o);
+	set_opening(d, o);
 	fd = openat(d->root_fd, ".dev/device", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		fd = -errno;
-	atomic_store(&d->opening, NULL);
+	/* Where the connection has ended, a FUSE thread may still have the request in its hands. It
+	 * does not have @o: that may be gone when this returns. */
+	set_opening(d, NULL);
 	return fd;
+}
+
+/* On FUSE threads, the reader too. The inode of what the opener is at, or 0. */
+uint64_t opening_node(struct door_dev *d)
+{
+	uint64_t nodeid;
+
+	pthread_mutex_lock(&d->opening_lock);
+	nodeid = d->opening ? d->opening->session->nodeid : 0;
+	pthread_mutex_unlock(&d->opening_lock);
+	return nodeid;
+}
+
+/* The same: the handle for the answer, or -ENXIO. */
+int opening_reach(struct door_dev *d, uint64_t nodeid, uint64_t *fh)
+{
+	struct opening *o;
+	int r = -ENXIO;
+
+	pthread_mutex_lock(&d->opening_lock);
+	o = d->opening;
+	if (o && o->session->nodeid == nodeid) {
+		*fh = o->fh;
+		handle_publish(o->h);
+		o->reached = true;
+		r = 0;
+	}
+	pthread_mutex_unlock(&d->opening_lock);
+	return r;
 }
 
 /* It came to nothing. The kernel may know of it all the same, and say that it is gone. */
@@ -57,7 +95,7 @@ static void opening_undo(struct door_dev *d, struct opening *o)
 {
 	struct handle *h;
 
-	if (!atomic_load(&o->reached))
+	if (!o->reached)
 		handle_publish(o->h);
 	h = handle_get(d, o->fh);
 	if (!h)

@@ -89,7 +89,7 @@ static int open_behind(struct fuse_req *r, struct handle *h)
 
 /*
  * As with the kernel's VFIO a device file is not opened by name, nor again through /proc/PID/fd,
- * but by our opener, who has prepared everything. It may be the reader that runs this: no lock, no
+ * but by our opener, who has prepared everything. It may be the reader that runs this: no
  * allocation, nothing that waits.
  */
 static void open_device(struct fuse_req *r)
@@ -99,15 +99,11 @@ static void open_device(struct fuse_req *r)
 	struct fuse_open_out out = {
 		.open_flags = OPEN_FLAGS | FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES,
 	};
-	struct opening *o = own_is(&d->opener, r->h) ? atomic_load(&d->opening) : NULL;
 
-	if (!o || o->session->nodeid != r->h->nodeid) {
+	if (!own_is(&d->opener, r->h) || opening_reach(d, r->h->nodeid, &out.fh)) {
 		fuse_reply(r, -ENXIO);
 		return;
 	}
-	out.fh = o->fh;
-	handle_publish(o->h);
-	atomic_store(&o->reached, true);
 	/* If it is not accepted the opener undoes it. */
 	fuse_reply_data(r, &out, sizeof(out));
 }
