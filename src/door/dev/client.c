@@ -134,9 +134,9 @@ static int look_behind(struct door_dev *d, int fd, struct handle **h)
 	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) ||
 	    st.stx_dev_major != d->dev_major || st.stx_dev_minor != d->dev_minor)
 		return fd;
-	if (S_ISREG(st.stx_mode) && !ioctl(fd, DOOR_IOC_HANDLE, &fh))
+	if (S_ISREG(st.stx_mode) && !table_ioctl(fd, DOOR_IOC_HANDLE, &fh))
 		found = handle_get(d, fh);
-	close(fd);
+	table_close(fd);
 	if (found && found->obj) {
 		*h = found;
 		return -ENOENT;
@@ -151,7 +151,7 @@ static int look_behind(struct door_dev *d, int fd, struct handle **h)
 static int look(struct door_dev *d, void *data)
 {
 	struct look *l = data;
-	AUTO_CLOSE int pidfd = client_pidfd(l->tid);
+	TABLE_AUTO_CLOSE int pidfd = client_pidfd(l->tid);
 	uint64_t id = l->notification ? *l->notification : 0;
 	int send[FDPASS_MAX];
 	unsigned i, n = 0;
@@ -179,7 +179,7 @@ static int look(struct door_dev *d, void *data)
 	if (n)
 		r = fdpass_send(d->look_sock[1], send, n, "", 1);
 	while (n)
-		close(send[--n]);
+		table_close(send[--n]);
 	return r;
 }
 

@@ -21,6 +21,7 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -59,6 +60,34 @@ int table_own(const int *keep, unsigned n)
 			return -errno;
 		first = next + 1;
 	}
+}
+
+/*
+ * What threads with tables of their own do with descriptors that no other table has goes past the
+ * C library. The thread sanitizer watches the library's calls, and to it a number is one descriptor
+ * in the whole process: a close here would be a race with a read of the FUSE threads, whose
+ * descriptor of the same number is another file, and would make it forget what orders their calls.
+ */
+void table_close(int fd)
+{
+	syscall(SYS_close, fd);
+}
+
+void table_cleanup_close(int *fd)
+{
+	if (*fd >= 0)
+		table_close(*fd);
+}
+
+int table_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	return (int)syscall(SYS_ioctl, fd, cmd, arg);
+}
+
+void *table_map(void *at, size_t size, int fd, off_t offset)
+{
+	return (void *)syscall(SYS_mmap, at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			       fd, offset);
 }
 
 /* ------------------------------------------------------------------ jobs */
@@ -138,7 +167,7 @@ static int ask_root(struct door_dev *d, void *data)
 
 static int open_dev(struct door_dev *d, void *data)
 {
-	AUTO_CLOSE int dir = openat(d->root_fd, ".dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	TABLE_AUTO_CLOSE int dir = openat(d->root_fd, ".dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	return dir < 0 ? -errno : 0;
 }

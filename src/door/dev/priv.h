@@ -478,6 +478,11 @@ struct own_thread { /* has a table of descriptors of its own; see own.c */
 };
 
 int table_own(const int *keep, unsigned n);
+void table_close(int fd);
+int table_ioctl(int fd, unsigned long cmd, void *arg);
+void *table_map(void *at, size_t size, int fd, off_t offset); /* over @at; or MAP_FAILED */
+void table_cleanup_close(int *fd);
+#define TABLE_AUTO_CLOSE __attribute__((cleanup(table_cleanup_close)))
 void own_init(struct door_dev *d);
 int own_start(struct door_dev *d);
 int own_call(struct own_thread *t, int (*fn)(struct door_dev *d, void *data), void *data);

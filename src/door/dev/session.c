@@ -203,7 +203,7 @@ static int map_memfd(struct session *s)
 	return 0;
 }
 
-/* The file's pages, in the places that clients may map. */
+/* On the opener's thread: the file's pages, in the places that clients may map. */
 static int map_areas(const struct pcif_bar *b, unsigned bar, uint8_t *image, int fd)
 {
 	unsigned i;
@@ -214,8 +214,7 @@ static int map_areas(const struct pcif_bar *b, unsigned bar, uint8_t *image, int
 
 		if (a->policy == PCIF_PAGE_TRAP)
 			continue;
-		if (mmap(image + a->offset, a->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-			 fd, at) == MAP_FAILED)
+		if (table_map(image + a->offset, a->size, fd, at) == MAP_FAILED)
 			return -errno;
 		/* See fuse_handshake(): a fault on it can be killed. A hint is all that it is. */
 		(void)madvise(image + a->offset, a->size, MADV_SEQUENTIAL);
@@ -243,7 +242,7 @@ static int map_file(struct door_dev *d, void *data)
 	for (bar = 0; bar < PCIF_NUM_BARS && !r; bar++)
 		if (s->image[bar])
 			r = map_areas(&desc->bars[bar], bar, s->image[bar], fd);
-	close(fd);
+	table_close(fd);
 	return r;
 }
 
@@ -358,7 +357,7 @@ static int give(struct door_dev *d, void *data)
 	add.srcfd = (uint32_t)fd;
 	if (ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0)
 		r = -errno; /* -EMFILE is the client's own; -ENOENT: it is gone */
-	close(fd);
+	table_close(fd);
 	return r;
 }
 
