@@ -7,12 +7,12 @@ export FUZZ_SECONDS ?= 600
 export SOAK_SECONDS ?= 600
 PREFIX ?= /usr/local
 
-.PHONY: all run run-vfs check bench fuzz soak format install clean help
+.PHONY: all run run-vfs run-net check bench fuzz soak format install clean help
 
 all:
 	@tools/build $(BUILD)
 
-run run-vfs check bench fuzz soak:
+run run-vfs run-net check bench fuzz soak:
 	@tools/go $@
 
 format:
@@ -31,6 +31,7 @@ help:
 	@echo 'make run                    a stock VM owns an NVMe disk through uvfio, shown and checked'
 	@echo 'make run SHELL_IN_GUEST=1   the same guest, with a shell on this terminal'
 	@echo 'make run-vfs                two VMs at once, each with a virtual function of one NVMe'
+	@echo 'make run-net                two VMs on one network card, and out through passt'
 	@echo 'make check                  all tests, sanitizer builds included'
 	@echo 'make bench                  each figure beside its floor and goal'
 	@echo 'make fuzz                   FUZZ_SECONDS=600, shared by the fuzz targets'

@@ -26,6 +26,10 @@ FULL = "linux-image-amd64"  # has the drivers of hardware, which the cloud's lea
 NET_MODULES = ["net/llc/llc", "net/802/stp", "net/802/garp", "net/802/mrp", "net/8021q/8021q",
                "drivers/dca/dca", "drivers/i2c/algos/i2c-algo-bit", "drivers/net/ethernet/intel/igb/igb",
                "drivers/net/ethernet/intel/igbvf/igbvf"]
+NVME_MODULES = ["crypto/crct10dif_common", "crypto/crct10dif_generic", "lib/crc-t10dif", "lib/crc64",
+                "crypto/crc64_rocksoft_generic", "lib/crc64-rocksoft", "block/t10-pi",
+                "drivers/nvme/host/nvme-core", "drivers/nvme/host/nvme"]
+MODULES = NET_MODULES + NVME_MODULES
 NO_NET = "check the network and the machine's apt sources, then run the same command again"
 
 
@@ -108,15 +112,17 @@ def ensure_kernel(ui=None):
 
 
 def ensure_full_kernel(ui=None):
-    """The same of Debian's kernel for hardware, and the folder of NET_MODULES."""
-    return _ensure(FULL, "kernel-full", NET_MODULES, ui)
+    """The same of Debian's kernel for hardware, and the folder of MODULES."""
+    return _ensure(FULL, "kernel-full", MODULES, ui)
 
 
 def _ensure(meta, name, modules, ui):
     folder = os.path.join(CACHE, name)
     os.makedirs(folder, exist_ok=True)
     have = sorted(f for f in os.listdir(folder) if f.startswith("vmlinux-"))
-    if have:
+    # A cache of before may lack some module.
+    if have and all(os.path.exists(os.path.join(folder, os.path.basename(module) + ".ko"))
+                    for module in modules):
         return os.path.join(folder, have[-1]), have[-1][len("vmlinux-"):], folder
     with tempfile.TemporaryDirectory(dir=folder) as work:
         deb = fetch_package(meta, work, ui)
@@ -193,12 +199,15 @@ nvme_wait() { n=0; while [ $n -lt 200 ]; do
 	for b in /dev/nvme?n1; do [ -b $b ] && { echo $b; return 0; }; done
 	n=$((n + 1)); usleep 100000; done; return 1; }
 nvme_irqs() { awk '/nvme/ { for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) s += $i } END { print s + 0 }' /proc/interrupts; }
-# net_modules: loads what is in /mod; net_wait: until a network card is there and has a carrier
-net_modules() { for m in %s; do insmod /mod/$m.ko || say insmod $m; done; }
+# net_modules, nvme_modules: load drivers from /mod; net_wait: until a network card is there and has a carrier
+load() { for m; do insmod /mod/$m.ko || say insmod $m; done; }
+net_modules() { load %s; }
+nvme_modules() { load %s; }
 net_wait() { n=0; while [ "$(cat /sys/class/net/${1:-eth0}/carrier 2>/dev/null)" != 1 ] && [ $n -lt 100 ]; do
 	n=$((n + 1)); usleep 100000; done; }
 drop() { echo 3 > /proc/sys/vm/drop_caches; }
-""" % " ".join(os.path.basename(module) for module in NET_MODULES)
+""" % tuple(" ".join(os.path.basename(module) for module in modules)
+           for modules in (NET_MODULES, NVME_MODULES))
 
 
 def with_libraries(program):
@@ -215,7 +224,7 @@ def make_initrd(path, script, helpers=(), programs=(), modules=None):
     """Writes the initial file system that runs @script (a shell text) as the guest's init.
 
     helpers: static programs, to /bin; programs: those of this machine, to where they are here
-    modules: folder of NET_MODULES, which go to /mod
+    modules: folder of MODULES, which go to /mod
     """
     archive = Cpio()
     for name in ("bin", "dev", "proc", "sys", "tmp", "mnt", "root"):
@@ -232,7 +241,7 @@ def make_initrd(path, script, helpers=(), programs=(), modules=None):
             archive.file("bin/" + os.path.basename(helper), f.read())
     if modules:
         archive.folder("mod")
-        for module in NET_MODULES:
+        for module in MODULES:
             name = os.path.basename(module) + ".ko"
             with open(os.path.join(modules, name), "rb") as f:
                 archive.file("mod/" + name, f.read())
