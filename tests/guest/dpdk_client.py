@@ -9,6 +9,7 @@ type1 version 1, the maps of all of EAL's memory, and the device come from EAL's
 """
 
 import ctypes
+import fcntl
 import mmap
 import os
 import struct
@@ -18,8 +19,8 @@ BDF = sys.argv[1]
 DEFAULT_CONTAINER = -1
 SIZE = 8192
 IOVA = 0x7_0000_0000
-REGION = 1 << 40  # Linux places region n at n << 40
-CONFIG = 7 * REGION
+CONFIG = 7 << 40  # Linux places region n at n << 40, and DPDK knows that by heart
+GET_REGION_INFO = 0x3B6C
 COMMAND, ADDR_LO, ADDR_HI, LEN, CMD, STATUS, COUNT, SEED = 4, 0x20, 0x24, 0x28, 0x2C, 0x30, 0x34, 0x3C
 
 
@@ -55,11 +56,15 @@ def main():
     check("dma-map", eal.rte_vfio_container_dma_map(DEFAULT_CONTAINER, u64(address), u64(IOVA),
                                                     u64(SIZE)))
 
+    region = bytearray(struct.pack("<IIIIQQ", 32, 0, 0, 0, 0, 0))
+    fcntl.ioctl(fd.value, GET_REGION_INFO, region)
+    bar = struct.unpack("<IIIIQQ", region)[5]
+
     def write(offset, value):
-        os.pwrite(fd.value, struct.pack("<I", value), offset)
+        os.pwrite(fd.value, struct.pack("<I", value), bar + offset)
 
     def read(offset):
-        return struct.unpack("<I", os.pread(fd.value, 4, offset))[0]
+        return struct.unpack("<I", os.pread(fd.value, 4, bar + offset))[0]
 
     def fill(iova, size):
         for offset, value in ((ADDR_LO, iova & 0xFFFFFFFF), (ADDR_HI, iova >> 32), (LEN, size),
@@ -67,7 +72,7 @@ def main():
             write(offset, value)
         return read(STATUS), read(COUNT)
 
-    say("id", hex(read(0)), hex(read(CONFIG)))
+    say("id", hex(read(0)), hex(struct.unpack("<I", os.pread(fd.value, 4, CONFIG))[0]))
     os.pwrite(fd.value, struct.pack("<H", 6), CONFIG + COMMAND)
     moved = fill(IOVA + 100, 5000)
     want = bytes((0x11 + i + i // 256) & 0xFF for i in range(5000))

@@ -45,7 +45,8 @@ class Guest:
     qemu:    further QEMU arguments; every device of `passthrough` adds a vfio-pci of its own
     place:   user.Place: who runs it, and where its files are
     programs: of this machine, with their libraries (kernel.make_initrd())
-    hardware: Debian's kernel with drivers of hardware, for net_modules() (kernel.NET_MODULES)
+    hardware: Debian's kernel with drivers of hardware, and kernel.MODULES in /mod
+    suite, modules: another of Debian's suites, and what is to be in /mod (kernel.ensure_kernel())
     options: more of `uvfio run`
     wrap:    command that gets QEMU's command line as its arguments
     """
@@ -53,7 +54,7 @@ class Guest:
     def __init__(self, script, place, devices=None, passthrough=("0000:65:00.0",), qemu=(),
                  memory=256, shared_memory=True, smp=2, reboot=False, helpers=(), programs=(),
                  timeout=120, interactive=False, append="", wrap=(), join=None, options=(),
-                 name="initrd", hardware=False):
+                 name="initrd", hardware=False, suite=None, modules=()):
         self.results = {}
         self.console = []
         self.interactive = interactive
@@ -63,11 +64,13 @@ class Guest:
         self._ended = False
         self.env = dict(os.environ, **place.env)
         self.argv = list(place.prefix)
-        vmlinux, _, modules = kernel.ensure_full_kernel() if hardware else \
-            (*kernel.ensure_kernel(), None)
+        if hardware:
+            vmlinux, self.release, files = kernel.ensure_full_kernel()
+        else:
+            vmlinux, self.release, files = kernel.ensure_kernel_with(modules, suite)
         vmlinux = place.visible(vmlinux)
         initrd = place.path(f"{name}.cpio")
-        kernel.make_initrd(initrd, script, helpers, programs, modules)
+        kernel.make_initrd(initrd, script, helpers, programs, files)
         place.own(initrd)
         machine = "q35"
         memory_args = ["-m", f"{memory}M"]

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import tempfile
 
+import debian
 from ui import Failure
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -30,55 +31,6 @@ NVME_MODULES = ["crypto/crct10dif_common", "crypto/crct10dif_generic", "lib/crc-
                 "crypto/crc64_rocksoft_generic", "lib/crc64-rocksoft", "block/t10-pi",
                 "drivers/nvme/host/nvme-core", "drivers/nvme/host/nvme"]
 MODULES = NET_MODULES + NVME_MODULES
-NO_NET = "check the network and the machine's apt sources, then run the same command again"
-
-
-def _package(meta):
-    """Name of the real package behind Debian's metapackage, or None without package lists."""
-    out = subprocess.run(["apt-cache", "depends", "--important", meta], text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-    match = re.search(r"Depends: (linux-image-\S+)", out)
-    return match.group(1) if match else None
-
-
-def _download(package, folder, ui):
-    """apt-get download with its progress; True if the package is there now."""
-    read, write = os.pipe()
-    child = subprocess.Popen(
-        ["apt-get", "-q", "-o", f"APT::Status-Fd={write}", "download", package], cwd=folder,
-        pass_fds=[write], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    os.close(write)
-    with os.fdopen(read, errors="replace") as status:
-        for line in status:
-            part = line.split(":", 3)
-            if ui and part[0] == "dlstatus" and len(part) > 2:
-                ui.bar("fetch", float(part[2] or 0), package)
-    child.communicate()
-    return child.returncode == 0
-
-
-def fetch_package(package, folder, ui=None):
-    """Fetches one Debian package into @folder and returns its path; renews old lists once."""
-    for attempt in range(2):
-        name = _package(package) if package in (META, FULL) else package
-        if name and _download(name, folder, ui):
-            debs = [f for f in os.listdir(folder) if f.endswith(".deb")]
-            if debs:
-                return os.path.join(folder, debs[0])
-        if attempt == 0:
-            subprocess.run([os.path.join(ROOT, "tools", "setup"), "--lists"])
-    raise Failure(f"apt could not fetch the Debian package {package}", NO_NET)
-
-
-def unpack(deb, pattern, folder):
-    """Unpacks the members of a package that match @pattern."""
-    tar = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
-    rc = subprocess.run(["tar", "-x", "-C", folder, "--wildcards", pattern],
-                        stdin=tar.stdout).returncode
-    tar.stdout.close()
-    tar.wait()
-    if rc:
-        raise Failure(f"cannot unpack {deb}", "remove .cache and run the same command again")
 
 
 def extract_vmlinux(bzimage):
@@ -108,40 +60,70 @@ def extract_vmlinux(bzimage):
 
 def ensure_kernel(ui=None):
     """Path of an ELF vmlinux of Debian's cloud kernel and its release, fetched if need be."""
-    return _ensure(META, "kernel", (), ui)[:2]
+    return _ensure(META, "kernel", (), None, ui)[:2]
+
+
+def ensure_kernel_with(modules, suite=None):
+    """The same and a list of modules' files; suite: of Debian, if not this machine's own."""
+    return _ensure(META, f"kernel-{suite}" if suite else "kernel", modules, suite)
 
 
 def ensure_full_kernel(ui=None):
-    """The same of Debian's kernel for hardware, and the folder of MODULES."""
-    return _ensure(FULL, "kernel-full", MODULES, ui)
+    """The same of Debian's kernel for hardware, with MODULES."""
+    return _ensure(FULL, "kernel-full", MODULES, None, ui)
 
 
-def _ensure(meta, name, modules, ui):
+def _cached(folder, modules):
+    """What _ensure() returns, or None where something is missing."""
+    have = sorted(f for f in os.listdir(folder) if f.startswith("vmlinux-"))
+    if not have:
+        return None
+    release = have[-1][len("vmlinux-"):]
+    files = [os.path.join(folder, f"modules-{release}", os.path.basename(m) + ".ko")
+             for m in modules]
+    if not all(os.path.exists(f) for f in files):
+        return None
+    return os.path.join(folder, have[-1]), release, files
+
+
+def _keep_module(inside, path):
+    """Keeps a module of the package, unpacked, so that any insmod can load it."""
+    found = [inside + end for end in ("", ".xz") if os.path.exists(inside + end)]
+    if not found:
+        raise Failure(f"the kernel's package has no {os.path.basename(inside)}")
+    with (lzma.open if found[0].endswith(".xz") else open)(found[0], "rb") as f:
+        data = f.read()
+    with open(path + ".part", "wb") as f:
+        f.write(data)
+    os.rename(path + ".part", path)
+
+
+def _ensure(meta, name, modules, suite, ui=None):
     folder = os.path.join(CACHE, name)
     os.makedirs(folder, exist_ok=True)
-    have = sorted(f for f in os.listdir(folder) if f.startswith("vmlinux-"))
-    # A cache of before may lack some module.
-    if have and all(os.path.exists(os.path.join(folder, os.path.basename(module) + ".ko"))
-                    for module in modules):
-        return os.path.join(folder, have[-1]), have[-1][len("vmlinux-"):], folder
+    have = _cached(folder, modules)
+    if have:
+        return have
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        deb = fetch_package(meta, work, ui)
-        unpack(deb, "./boot/vmlinuz-*", work)
+        deb = debian.fetch_package(meta, work, ui, suite, follow=r"linux-image-\S+")
+        debian.unpack(deb, "./boot/vmlinuz-*", work)
         boot = os.path.join(work, "boot")
         image = [f for f in os.listdir(boot) if f.startswith("vmlinuz-")][0]
         with open(os.path.join(boot, image), "rb") as f:
             elf = extract_vmlinux(f.read())
         release = image[len("vmlinuz-"):]
+        kept = os.path.join(folder, f"modules-{release}")
+        os.makedirs(kept, exist_ok=True)
         for module in modules:
-            inside = f"./lib/modules/{release}/kernel/{module}.ko"
-            unpack(deb, inside, work)
-            shutil.move(os.path.join(work, inside), os.path.join(folder, os.path.basename(inside)))
+            inside = f"lib/modules/{release}/kernel/{module}.ko"
+            debian.unpack(deb, f"./{inside}*", work)
+            _keep_module(os.path.join(work, inside),
+                         os.path.join(kept, os.path.basename(inside)))
         part = os.path.join(work, "vmlinux")
         with open(part, "wb") as f:
             f.write(elf)
-        path = os.path.join(folder, "vmlinux-" + release)
-        os.rename(part, path)
-    return path, release, folder
+        os.rename(part, os.path.join(folder, "vmlinux-" + release))
+    return _cached(folder, modules)
 
 
 class Cpio:
@@ -220,14 +202,14 @@ def with_libraries(program):
     return [program, *found]
 
 
-def make_initrd(path, script, helpers=(), programs=(), modules=None):
+def make_initrd(path, script, helpers=(), programs=(), modules=()):
     """Writes the initial file system that runs @script (a shell text) as the guest's init.
 
     helpers: static programs, to /bin; programs: those of this machine, to where they are here
-    modules: folder of MODULES, which go to /mod
+    modules: files, to /mod
     """
     archive = Cpio()
-    for name in ("bin", "dev", "proc", "sys", "tmp", "mnt", "root"):
+    for name in ("bin", "dev", "etc", "mod", "proc", "sys", "tmp", "mnt", "root"):
         archive.folder(name)
     archive.add("dev/console", 0o020600, major=5, minor=1)
     archive.add("dev/null", 0o020666, major=1, minor=3)
@@ -239,15 +221,12 @@ def make_initrd(path, script, helpers=(), programs=(), modules=None):
     for helper in helpers:
         with open(helper, "rb") as f:
             archive.file("bin/" + os.path.basename(helper), f.read())
-    if modules:
-        archive.folder("mod")
-        for module in MODULES:
-            name = os.path.basename(module) + ".ko"
-            with open(os.path.join(modules, name), "rb") as f:
-                archive.file("mod/" + name, f.read())
+    for module in modules:
+        with open(module, "rb") as f:
+            archive.file("mod/" + os.path.basename(module), f.read(), 0o644)
     files = [name.strip("/") for program in programs for name in with_libraries(program)]
     folders = {name[:i] for name in files for i, c in enumerate(name) if c == "/"}
-    for name in sorted(folders - {"bin"}):
+    for name in sorted(folders - {"bin", "etc", "tmp", "root"}):
         archive.folder(name)
     for name in dict.fromkeys(files):
         with open("/" + name, "rb") as f:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 
-from kernel import CACHE, NO_NET, fetch_package, unpack
+from debian import CACHE, NO_NET, fetch_package, unpack
 from ui import Failure
 
 

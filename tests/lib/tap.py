@@ -51,6 +51,8 @@ def arguments():
     parser.add_argument("--device-keys", default="", help="more keys for the nvme device")
     parser.add_argument("--anonymous-memory", action="store_true")
     parser.add_argument("--by-address", action="store_true", help="of test_iommufd.py")
+    parser.add_argument("--kernel", default="6.1", help="of the guest, for test_host.py")
+    parser.add_argument("--devices", default="", help="UVFIO_DOOR, see man uvfio-run")
     return parser.parse_args()
 
 
@@ -61,6 +63,8 @@ def place_of(args):
     if not os.path.exists("/dev/fuse"):
         skip_all("no /dev/fuse on this machine")
     place = Place(os.path.realpath(args.uvfio), as_root=args.as_root)
+    if getattr(args, "devices", ""):
+        place.env["UVFIO_DOOR"] = args.devices
     if os.geteuid() != 0 and not os.access("/dev/fuse", os.R_OK | os.W_OK):
         place.close()
         skip_all("this user may not open /dev/fuse")
