@@ -112,7 +112,7 @@ static const struct {
 	{ "storm", cmd_storm },	    { "orphan", cmd_orphan },	    { "compat", cmd_compat },
 	{ "unknown", cmd_unknown }, { "pass", cmd_pass },	    { "steady", cmd_steady },
 	{ "churn", cmd_churn },	    { "siblings", cmd_siblings },   { "reopen", cmd_reopen },
-	{ "cdev", cmd_cdev },	    { "cdev_hold", cmd_cdev_hold },
+	{ "cdev", cmd_cdev },	    { "cdev_hold", cmd_cdev_hold }, { "signals", cmd_signals },
 };
 
 int main(int argc, char **argv)

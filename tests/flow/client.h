@@ -22,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,6 +99,7 @@ void cmd_reopen(char **argv);
 void cmd_orphan(char **argv);
 void cmd_compat(char **argv);
 void cmd_pass(char **argv);
+void cmd_signals(char **argv);
 void cmd_siblings(char **argv);
 void cmd_unknown(char **argv);
 void cmd_steady(char **argv);

@@ -274,6 +274,51 @@ void cmd_orphan(char **argv)
 	}
 }
 
+static volatile sig_atomic_t ticks;
+static void on_tick(int sig)
+{
+	ticks++;
+}
+
+/* A letter, until it is taken: what was interrupted is tried again. */
+static void send_letter(int device, uint32_t letter)
+{
+	off_t at = (off_t)(region_offset(device, 1) + REG_MAILBOX);
+	ssize_t n;
+
+	do
+		n = pwrite(device, &letter, sizeof(letter), at);
+	while (n < 0 && errno == EINTR);
+	CHECK(n == sizeof(letter));
+}
+
+/* Signals fall into accesses all the time, and each access takes place once. */
+void cmd_signals(char **argv)
+{
+	static const int flags[] = { 0, SA_RESTART };
+	struct itimerval every = { { 0, 1000 }, { 0, 1000 } }, never = { { 0, 0 }, { 0, 0 } };
+	struct sigaction sa = { .sa_handler = on_tick };
+	struct client c = attach();
+	uint32_t letters = 0, before;
+	unsigned i;
+
+	enable(c.device, 7);
+	before = rd(c.device, 1, REG_MAIL_COUNT);
+	for (i = 0; i < 2; i++) {
+		sa.sa_flags = flags[i];
+		sigaction(SIGALRM, &sa, NULL);
+		ticks = 0;
+		setitimer(ITIMER_REAL, &every, NULL);
+		while (ticks < 200)
+			send_letter(c.device, ++letters);
+		setitimer(ITIMER_REAL, &never, NULL);
+	}
+	before = rd(c.device, 1, REG_MAIL_COUNT) - before;
+	CHECK(before == letters, "%u letters, %u arrived", letters, before);
+	CHECK(rd(c.device, 1, REG_MAIL_LAST) == letters);
+	detach(&c);
+}
+
 static void pass_fds(int sock, int *fds, ssize_t (*go)(int, struct msghdr *))
 {
 	char byte = 0, space[CMSG_SPACE(sizeof(int[N_PASSED]))] = { 0 };

@@ -22,7 +22,7 @@ GROUP = "1"
 PYTHON = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
 
 REQUESTS = ("regs", "mmap", "dma", "irq", "errors", "busy", "unknown", "compat", "pass", "cdev")
-CLOSINGS = ("order", "fork", "exec", "threads", "hold exit")
+CLOSINGS = ("order", "fork", "exec", "threads", "signals", "hold exit")
 DEATHS = ("hold", "storm", "cdev_hold")
 
 

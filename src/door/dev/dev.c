@@ -30,6 +30,7 @@ int door_dev_new(struct pcim *pci, struct vfio *vfio, unsigned client, struct do
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_mutex_init(&d->opening_lock, NULL);
 	pthread_mutex_init(&d->replay_lock, NULL);
+	pthread_cond_init(&d->replay_cond, NULL);
 	fs_init(d);
 	acts_init(&d->acts);
 	notify_init(d);
@@ -76,6 +77,7 @@ void door_dev_free(struct door_dev *d)
 	close_fd(&d->root_fd);
 	fuse_pool_fini(d);
 	notify_fini(d);
+	pthread_cond_destroy(&d->replay_cond);
 	pthread_mutex_destroy(&d->replay_lock);
 	pthread_mutex_destroy(&d->opening_lock);
 	fs_fini(d);

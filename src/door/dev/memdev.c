@@ -28,7 +28,8 @@
 
 #include "door/dev/priv.h"
 
-#define SETTLE_NS 500000000ull
+/* A device whose close takes longer than that is busy. */
+#define SETTLE_NS 5000000000ull
 
 /* An open file of a client's. */
 struct memfile {

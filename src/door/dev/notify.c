@@ -16,6 +16,7 @@
  * millisecond while there are requests. So nobody waits for somebody else's reset.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/vfio.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -32,22 +33,23 @@ bool notify_alive(struct door_dev *d, uint64_t id)
 	return !ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id);
 }
 
-static void answer(struct door_dev *d, const struct seccomp_notif *n, int64_t r, uint32_t flags)
+/* False: nobody takes it. */
+static bool answer(struct door_dev *d, const struct seccomp_notif *n, int64_t result,
+		   uint32_t flags)
 {
 	struct seccomp_notif_resp resp = { .id = n->id, .flags = flags };
 
-	if (r < 0)
-		resp.error = (int)r;
+	if (result < 0)
+		resp.error = (int)result;
 	else
-		resp.val = r;
+		resp.val = result;
 	if (!ioctl(d->listener, SECCOMP_IOCTL_NOTIF_SEND, &resp))
-		return;
+		return true;
 	/* -ENOENT: the client is gone, which is its right; or it was interrupted, and asks again.
 	 */
 	if (errno != ENOENT)
 		log_debug("door: answer to thread %u: %s", n->pid, strerror(errno));
-	else if (d->restarts && !flags)
-		replay_keep(d, n, r);
+	return false;
 }
 
 static bool is_get_device(const struct seccomp_notif *n)
@@ -111,34 +113,46 @@ static int get_device(struct door_dev *d, struct handle *group, const struct sec
 	return 0;
 }
 
-/*
- * Puts @fd, a memfd, into the client, with the answer; consumes it. From there on the client may
- * close its own, but as long as ours is there the file is.
- */
-static void give(struct door_dev *d, const struct seccomp_notif *n, int fd)
+/* The number, or -errno: -EMFILE is the client's own; -ENOENT: it is gone. */
+static int add_fd(struct door_dev *d, const struct seccomp_notif *n, int fd, uint32_t flags)
 {
 	struct seccomp_notif_addfd add = {
 		.id = n->id,
-		.flags = SECCOMP_ADDFD_FLAG_SEND,
+		.flags = flags,
 		.newfd_flags = O_CLOEXEC,
 		.srcfd = (uint32_t)fd,
 	};
-	int r;
+	int r = ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
 
-	memdevs_closing(false);
-	r = ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-	if (r < 0 && errno == EINVAL) { /* before Linux 5.14: in two steps */
-		add.flags = 0;
-		r = ioctl(d->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-	}
-	/* -EMFILE is the client's own; -ENOENT: it is gone. */
-	if (r < 0 || !add.flags)
-		answer(d, n, r < 0 ? -errno : r, 0);
-	close(fd);
-	memdevs_closing(true);
+	return r < 0 ? -errno : r;
 }
 
-static void give_device(struct door_dev *d, const struct seccomp_notif *n)
+/*
+ * Puts @fd, a memfd, into the client; consumes it. A client that nothing but its death interrupts
+ * is given it first and the answer then: ours is closed by that time, and as long as one is open
+ * somewhere the device is. Others get it in one step with the answer, so that it is not lost; true:
+ * that was done.
+ */
+static bool give(struct door_dev *d, const struct seccomp_notif *n, int fd, struct notify_answer *a)
+{
+	int r = -EINVAL; /* before Linux 5.14: in two steps */
+	bool done;
+
+	memdevs_closing(false);
+	if (d->restarts)
+		r = add_fd(d, n, fd, SECCOMP_ADDFD_FLAG_SEND);
+	done = r >= 0;
+	if (r == -EINVAL)
+		r = add_fd(d, n, fd, 0);
+	close(fd);
+	memdevs_closing(true);
+	a->result = r;
+	a->again = r < 0;
+	return done;
+}
+
+/* True: it is answered. */
+static bool give_device(struct door_dev *d, const struct seccomp_notif *n, struct notify_answer *a)
 {
 	struct vfio_obj *device;
 	struct handle *h;
@@ -147,52 +161,75 @@ static void give_device(struct door_dev *d, const struct seccomp_notif *n)
 	h = find_group(d, n, &r);
 	if (!h) {
 		/* Also where the request should be gone: an answer to nobody does no harm. */
-		answer(d, n, r, r ? 0 : SECCOMP_USER_NOTIF_FLAG_CONTINUE);
-		return;
+		a->result = r;
+		a->go_on = !r;
+		return false;
 	}
 	r = get_device(d, h, n, &device);
 	handle_put(d, h);
 	if (!r && d->devices == DEVICES_MEMFD) {
 		r = memdev_open(d, device, &fd);
 		if (!r)
-			give(d, n, fd);
+			return give(d, n, fd, a);
 	} else if (!r) {
 		r = session_give(d, device, n->id);
+		if (!r)
+			return true;
+		a->again = true;
 	}
-	if (r)
-		answer(d, n, r, 0);
+	a->result = r;
+	return false;
 }
 
-static void serve_get_device(struct door_dev *d, const struct seccomp_notif *n)
+static bool serve_get_device(struct door_dev *d, const struct seccomp_notif *n,
+			     struct notify_answer *a)
 {
 	/* The client may be killed meanwhile. Who opens the group next is not to meet a device that
 	 * nobody will have. */
 	struct leaving l = { .group = -1 };
+	bool done;
 
 	notify_step_aside(d); /* a reset, and a request to ourselves to recognise the file */
 	leaving_begin(&l);
-	give_device(d, n);
+	done = give_device(d, n, a);
 	leaving_end(&l);
+	return done;
+}
+
+/* An answer that was there already, with what it has to say. */
+static void deliver(struct door_dev *d, const struct seccomp_notif *n, struct notify_answer *a)
+{
+	int r = 0;
+
+	if (a->size && notify_alive(d, n->id))
+		r = client_write((pid_t)n->pid, a->addr, a->data, a->size);
+	if (r)
+		a->result = r;
 }
 
 static void serve(struct notify_worker *w, const struct seccomp_notif *n)
 {
 	struct door_dev *d = w->door;
-	bool go_on = false;
-	int64_t r;
+	struct notify_answer a = { 0 };
+	bool done = false;
 
-	if (is_get_device(n)) {
-		serve_get_device(d, n);
+	if (stat_is(&n->data)) { /* may be done twice */
+		a.result = stat_serve(w, n, &a.go_on);
+		answer(d, n, a.go_on ? 0 : a.result,
+		       a.go_on ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0);
 		return;
 	}
-	if (stat_is(&n->data)) {
-		r = stat_serve(w, n, &go_on);
-		answer(d, n, r, go_on ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0);
-		return;
-	}
-	if (!d->restarts || !replay_find(d, n, &r))
-		r = trap_serve(w, n, &go_on);
-	answer(d, n, go_on ? 0 : r, go_on ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0);
+	if (d->restarts && replay_begin(d, n, &a))
+		deliver(d, n, &a);
+	else if (is_get_device(n))
+		done = serve_get_device(d, n, &a);
+	else
+		trap_serve(w, n, &a);
+	if (!done)
+		done = answer(d, n, a.go_on ? 0 : a.result,
+			      a.go_on ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0);
+	if (d->restarts)
+		replay_end(d, n, done ? NULL : &a);
 }
 
 /* ------------------------------------------------------------------ threads */

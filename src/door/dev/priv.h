@@ -217,6 +217,7 @@ void reaper_stop(void);
 int reaper_watch(int fd);
 void reaper_unwatch(int wd);
 void reaper_hint(void);
+bool reaper_looks(void);
 
 /* ------------------------------------------------------------------ FUSE threads */
 
@@ -371,11 +372,22 @@ struct notify { /* all but @event and @guard under lock */
 	bool guard_started;
 };
 
-#define REPLAYS 16
+/* What a client gets for its system call. */
+struct notify_answer {
+	int64_t result; /* a number or -errno */
+	bool go_on;	/* nothing of this: its system call goes on */
+	bool again;	/* if it cannot be given it is not to be kept; see replay.c */
+	uint32_t size;	/* bytes of @data that go to @addr of the client with it */
+	uint64_t addr;
+	uint8_t data[64];
+};
+
+#define REPLAYS 64
 struct replay {
-	uint32_t tid; /* 0: none */
+	enum { REPLAY_FREE, REPLAY_RUNNING, REPLAY_KEPT } state;
+	uint32_t tid;
 	struct seccomp_data call;
-	int64_t result;
+	struct notify_answer answer;
 	uint64_t until_ns;
 };
 
@@ -385,14 +397,15 @@ void notify_stop(struct door_dev *d);
 void notify_fini(struct door_dev *d);
 void notify_step_aside(struct door_dev *d);
 bool notify_alive(struct door_dev *d, uint64_t id);
-int64_t trap_serve(struct notify_worker *w, const struct seccomp_notif *n, bool *go_on);
+void trap_serve(struct notify_worker *w, const struct seccomp_notif *n, struct notify_answer *a);
 bool trap_is_ioctl(const struct seccomp_data *s);
 int trap_look(struct notify_worker *w, const struct seccomp_notif *n, int fd, struct statx *st);
 bool stat_is(const struct seccomp_data *s);
 int64_t stat_serve(struct notify_worker *w, const struct seccomp_notif *n, bool *go_on);
+unsigned trap_args(const struct seccomp_data *s);
 void trap_forget(struct notify_worker *w);
-void replay_keep(struct door_dev *d, const struct seccomp_notif *n, int64_t result);
-bool replay_find(struct door_dev *d, const struct seccomp_notif *n, int64_t *result);
+bool replay_begin(struct door_dev *d, const struct seccomp_notif *n, struct notify_answer *a);
+void replay_end(struct door_dev *d, const struct seccomp_notif *n, const struct notify_answer *a);
 
 /* ------------------------------------------------------------------ launching */
 
@@ -419,6 +432,7 @@ struct launch_msg {
 	int32_t number;	  /* READY: a descriptor that is open in the child */
 	int32_t devices;  /* FUSE, FILTER: what device files are to be, are: enum device_files */
 	int32_t restarts; /* READY: see filter_install() */
+	int32_t userns;	  /* READY: the child is in a user namespace */
 	uint64_t address; /* READY: of a pid_t in the child's memory */
 	char text[sizeof(((struct door_error *)0)->text)];
 };
@@ -597,12 +611,14 @@ struct door_dev {
 	enum device_files devices;
 	int listener;
 	bool restarts; /* a signal takes a call back that is being answered */
+	bool forced;   /* @devices was said by the launcher */
+	bool userns;   /* the command is in a user namespace */
 	struct notify notify;
 	bool mem_started;  /* memdevs_start() was called */
 	unsigned mem_busy; /* sessions, and who ends them; under memdev.c's lock */
 	pthread_mutex_t replay_lock;
-	struct replay replays[REPLAYS]; /* under it */
-	unsigned next_replay;
+	pthread_cond_t replay_cond;
+	struct replay replays[REPLAYS]; /* under the lock */
 
 	/* owner and mode of what is in /dev/vfio; see fs.c */
 	pthread_mutex_t owners_lock;

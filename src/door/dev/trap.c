@@ -37,6 +37,7 @@ struct trap {
 	uint64_t addr, count; /* buffer or vector; bytes or segments */
 	uint64_t offset;      /* in the file */
 	uint64_t flags;
+	struct notify_answer *a;
 };
 
 /* ------------------------------------------------------------------ the system call */
@@ -45,29 +46,30 @@ struct trap_call {
 	int nr;
 	enum trap_kind kind;
 	bool write, flags;
+	unsigned args;
 };
 
 static const struct trap_call calls[] = {
-	{ SYS_ioctl, TRAP_IOCTL, false, false }, { SYS_pread64, TRAP_RW, false, false },
-	{ SYS_pwrite64, TRAP_RW, true, false },	 { SYS_preadv, TRAP_RWV, false, false },
-	{ SYS_pwritev, TRAP_RWV, true, false },	 { SYS_preadv2, TRAP_RWV, false, true },
-	{ SYS_pwritev2, TRAP_RWV, true, true },	 { SYS_lseek, TRAP_SEEK, false, false },
-	{ SYS_mmap, TRAP_MMAP, false, false },
+	{ SYS_ioctl, TRAP_IOCTL, false, false, 3 }, { SYS_pread64, TRAP_RW, false, false, 4 },
+	{ SYS_pwrite64, TRAP_RW, true, false, 4 },  { SYS_preadv, TRAP_RWV, false, false, 5 },
+	{ SYS_pwritev, TRAP_RWV, true, false, 5 },  { SYS_preadv2, TRAP_RWV, false, true, 6 },
+	{ SYS_pwritev2, TRAP_RWV, true, true, 6 },  { SYS_lseek, TRAP_SEEK, false, false, 3 },
+	{ SYS_mmap, TRAP_MMAP, false, false, 6 },
 };
 
 #ifdef __x86_64__
 #define NATIVE_ARCH AUDIT_ARCH_X86_64
 /* <asm/unistd_32.h>, whose names are the same. */
 static const struct trap_call calls_32[] = {
-	{ 54, TRAP_IOCTL, false, false }, /* ioctl */
-	{ 180, TRAP_RW, false, false },	  /* pread64 */
-	{ 181, TRAP_RW, true, false },	  /* pwrite64 */
-	{ 333, TRAP_RWV, false, false },  /* preadv */
-	{ 334, TRAP_RWV, true, false },	  /* pwritev */
-	{ 378, TRAP_RWV, false, true },	  /* preadv2 */
-	{ 379, TRAP_RWV, true, true },	  /* pwritev2 */
-	{ 140, TRAP_SEEK, false, false }, /* _llseek */
-	{ 192, TRAP_MMAP, false, false }, /* mmap2 */
+	{ 54, TRAP_IOCTL, false, false, 3 }, /* ioctl */
+	{ 180, TRAP_RW, false, false, 5 },   /* pread64 */
+	{ 181, TRAP_RW, true, false, 5 },    /* pwrite64 */
+	{ 333, TRAP_RWV, false, false, 5 },  /* preadv */
+	{ 334, TRAP_RWV, true, false, 5 },   /* pwritev */
+	{ 378, TRAP_RWV, false, true, 6 },   /* preadv2 */
+	{ 379, TRAP_RWV, true, true, 6 },    /* pwritev2 */
+	{ 140, TRAP_SEEK, false, false, 5 }, /* _llseek */
+	{ 192, TRAP_MMAP, false, false, 6 }, /* mmap2 */
 };
 #endif
 
@@ -96,6 +98,15 @@ bool trap_is_ioctl(const struct seccomp_data *s)
 	const struct trap_call *c = find_call(s, &compat);
 
 	return c && c->kind == TRAP_IOCTL;
+}
+
+/* How many arguments the call has; in the registers of others may be anything. */
+unsigned trap_args(const struct seccomp_data *s)
+{
+	bool compat;
+	const struct trap_call *c = find_call(s, &compat);
+
+	return c ? c->args : 0;
 }
 
 /* Fills in what the call says; false for one that we do not know. */
@@ -244,6 +255,21 @@ static int64_t write_piece(struct trap *t, uint64_t addr, uint64_t size, uint64_
 	return r ? r : vfio_device_write(t->m->obj, t->w->buffer, size, offset);
 }
 
+/*
+ * Who was interrupted may have other things in its buffer by now. What it is to find there when it
+ * asks again is kept with the answer, or read anew.
+ */
+static int64_t keep_piece(struct trap *t, uint64_t addr, size_t size)
+{
+	t->a->again = t->kind != TRAP_RW || size > sizeof(t->a->data) || size < t->count;
+	if (!t->a->again) {
+		t->a->addr = addr;
+		t->a->size = (uint32_t)size;
+		memcpy(t->a->data, t->w->buffer, size);
+	}
+	return (int64_t)size;
+}
+
 static int64_t read_piece(struct trap *t, uint64_t addr, uint64_t size, uint64_t offset)
 {
 	ssize_t n = vfio_device_read(t->m->obj, t->w->buffer, size, offset);
@@ -251,8 +277,10 @@ static int64_t read_piece(struct trap *t, uint64_t addr, uint64_t size, uint64_t
 
 	if (n <= 0)
 		return n;
+	if (t->w->door->restarts)
+		keep_piece(t, addr, (size_t)n);
 	if (!notify_alive(t->w->door, t->n->id))
-		return -ESRCH;
+		return n;
 	r = client_write((pid_t)t->n->pid, addr, t->w->buffer, (size_t)n);
 	return r ? r : n;
 }
@@ -385,42 +413,46 @@ static bool may_map(struct trap *t)
 
 /* ------------------------------------------------------------------ all of them */
 
-/**
- * trap_serve() - on the thread that was told of the system call.
- * Returns what the client is to get, a number or -errno; @go_on: its system call goes on instead.
- */
-int64_t trap_serve(struct notify_worker *w, const struct seccomp_notif *n, bool *go_on)
+static void serve_device(struct trap *t)
 {
-	struct trap t = { .w = w, .n = n };
-	int64_t r = -ENOSYS;
+	struct notify_answer *a = t->a;
 
-	*go_on = true;
-	if (!decode(&t))
-		return 0;
-	r = find_device(&t);
-	if (r) {
-		*go_on = r != -EPERM;
-		return r;
-	}
-	*go_on = false;
-	switch (t.kind) {
+	switch (t->kind) {
 	case TRAP_IOCTL:
-		r = request(&t);
+		a->result = request(t);
+		a->again = a->result == -ESRCH; /* its block could not be written any more */
 		break;
 	case TRAP_RW:
-		r = move(&t, t.addr, t.count, t.offset);
+		a->result = move(t, t->addr, t->count, t->offset);
 		break;
 	case TRAP_RWV:
-		r = move_vector(&t);
+		a->result = move_vector(t);
 		break;
 	case TRAP_SEEK:
-		r = -ESPIPE;
+		a->result = -ESPIPE;
 		break;
 	default:
-		r = -EINVAL;
-		*go_on = !t.count || may_map(&t);
+		a->result = -EINVAL;
+		a->go_on = !t->count || may_map(t);
 		break;
 	}
-	memdev_put(t.m);
-	return r;
+}
+
+/**
+ * trap_serve() - on the thread that was told of the system call.
+ * @a: zeroed; what the client is to get
+ */
+void trap_serve(struct notify_worker *w, const struct seccomp_notif *n, struct notify_answer *a)
+{
+	struct trap t = { .w = w, .n = n, .a = a };
+	int r = decode(&t) ? find_device(&t) : -ENOENT;
+
+	if (!r) {
+		serve_device(&t);
+		memdev_put(t.m);
+	} else if (r == -EPERM) {
+		a->result = r;
+	} else {
+		a->go_on = true;
+	}
 }
