@@ -5,7 +5,7 @@ _uvfio_options()
 {
 	case $1 in
 	'') echo '-h --help -V --version' ;;
-	run) echo '-d --device -m --machine -j --join -c --char-devices -v --verbose -q --quiet -h --help' ;;
+	run) echo '-d --device -m --machine -j --join -c --char-devices -e --explain --json -v --verbose -q --quiet -h --help' ;;
 	up) echo '-n --name -d --device -f --foreground -j --json -v --verbose -q --quiet -h --help' ;;
 	down) echo '-f --force -w --wait -h --help' ;;
 	list) echo '-a --all -t --tree -c --clients -j --json -n --name -s --socket -h --help' ;;

@@ -135,6 +135,7 @@ struct command {
 };
 
 int command_init(struct command *c, char **argv);
+int explain_run(bool json); /* `uvfio run --explain`: an exit status */
 int command_launch(struct command *c, pid_t server, struct door_launch *launch);
 int command_started(struct command *c, pid_t pid);
 int command_not_started(struct command *c, int err, const char *text);

@@ -26,6 +26,7 @@ struct run_options {
 	struct build build;
 	const char *join;
 	bool char_devices;
+	bool explain, json;
 };
 
 static int run_option(void *data, const struct cli_option *o, const char *value)
@@ -41,6 +42,12 @@ static int run_option(void *data, const struct cli_option *o, const char *value)
 		break;
 	case 'c':
 		opt->char_devices = true;
+		break;
+	case 'e':
+		opt->explain = true;
+		break;
+	case 0:
+		opt->json = true;
 		break;
 	case 'v':
 		opt->build.verbose++;
@@ -118,6 +125,13 @@ static int run_run(const struct cli_command *self, int argc, char **argv)
 	status = cli_parse(self, argc, argv, run_option, &opt, &first);
 	if (status != CLI_GO_ON)
 		return status;
+	if (opt.explain && (first < argc || opt.join || opt.build.n))
+		return cli_fail(self, CLI_RUN_FAILED,
+				"--explain goes without a command and without devices");
+	if (opt.explain)
+		return explain_run(opt.json);
+	if (opt.json)
+		return cli_fail(self, CLI_RUN_FAILED, "--json goes with --explain");
 	if (first == argc)
 		return cli_fail(self, CLI_RUN_FAILED,
 				"no command given: uvfio run [OPTION]... -- CMD [ARG]...");
@@ -140,6 +154,8 @@ static const struct cli_option run_options[] = {
 	{ "join", 'j', "NAME", "use the devices of a machine of `uvfio up`" },
 	{ "char-devices", 'c', NULL,
 	  "files of devices are character devices to CMD, for QEMU with iommufd" },
+	{ "explain", 'e', NULL, "say what this kernel gives and what it costs, and run nothing" },
+	{ "json", 0, NULL, "print JSON (with --explain)" },
 	{ "verbose", 'v', NULL, "say more, such as the path of the control socket; twice: debug" },
 	{ "quiet", 'q', NULL, "say errors only" },
 	{ NULL },

@@ -33,7 +33,8 @@ struct door_launch {
 
 /**
  * door_launch() - fork a process that becomes a command as soon as a machine has adopted it.
- * @argv: command and arguments, ends with NULL
+ * @argv: command and arguments, ends with NULL; or NULL: the child ends well where it would have
+ *   become the command
  * @server: the machine's process
  * @char_devices: the command's fstat() takes /dev/vfio/devices/vfioX for character devices, which
  *	makes every fstat() of it dearer
@@ -81,6 +82,15 @@ struct door_peer {
  * thread, but one at a time.
  */
 int door_dev_adopt(struct door_dev *door, const struct door_peer *peer, struct door_error *err);
+/* What a door that was adopted is made of here, for the person at the terminal. */
+struct door_report {
+	bool memfd;    /* device files are memfds, not FUSE files */
+	bool forced;   /* because of UVFIO_DOOR in the launcher's environment */
+	bool restarts; /* a signal can take back a client's call that is being answered */
+	bool looking;  /* closes of device files are found by looking (no inotify) */
+	bool userns;   /* the command is in a user namespace */
+};
+void door_dev_report(const struct door_dev *door, struct door_report *report);
 /*
  * After the command has ended, or while it runs: ends the threads, closes every object still open,
  * once. NULL is fine.

@@ -71,6 +71,8 @@ int iommu_mem_process(pid_t tid, struct iommu_mem **mem);
  */
 int iommu_mem_process_read(pid_t tid, uint64_t vaddr, void *buf, size_t size,
 			   struct iommu_mem **mem);
+/* Whether this kernel tells cheaply where memory of a process lies (PROCMAP_QUERY, Linux 6.11). */
+bool iommu_has_procmap_query(void);
 /* Forgets the cached processes and closes their descriptors, but for those that mappings use. */
 void iommu_mem_cache_drop(void);
 /**

@@ -15,6 +15,18 @@
 #include "iommu/compat.h"
 #include "iommu/priv.h"
 
+/* Whether the kernel answers the binary question. */
+bool iommu_has_procmap_query(void)
+{
+	AUTO_CLOSE int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	struct compat_procmap_query q = {
+		.size = sizeof(q),
+		.query_flags = COMPAT_PROCMAP_COVERING_OR_NEXT,
+	};
+
+	return fd >= 0 && !ioctl(fd, COMPAT_PROCMAP_QUERY, &q);
+}
+
 int procmap_init(struct procmap *pm, int fd)
 {
 	pm->fd = fd;

@@ -176,6 +176,8 @@ WRONG = [
     (["events"], 1, "uvfio run"),
     (["help", "nosuch"], 2, "nosuch"),
     (["run"], 125, "-- CMD"),
+    (["run", "--explain", "true"], 125, "--explain"),
+    (["run", "--json", "--", "true"], 125, "--explain"),
     (["run", "--nosuch"], 125, "--nosuch"),
     (["run", "-d"], 125, "--device SPEC"),
     (["run", "-d", "testdev"], 125, "-- CMD"),
@@ -215,6 +217,34 @@ def test_words(tap, cli):
     tap.equal(cli.plain("list", "--json")[:2], (0, "[]\n"), "no machine: an empty list")
     tap.equal(subprocess.run([*cli.place.plain_prefix, "sh", "-c", '"$0" help >/dev/full 2>&1',
                               cli.place.uvfio]).returncode, 1, "a full output is a failure")
+
+
+# ---------------------------------------------------------------- what this kernel gives
+
+def test_explain(tap, cli):
+    def explain(*argv, **env):
+        out = subprocess.run([*cli.place.prefix, cli.place.uvfio, "run", "--explain", *argv],
+                             text=True, env=dict(cli.env, **env), cwd=cli.place.dir,
+                             timeout=PATIENCE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        return out.returncode, out.stdout, out.stderr
+
+    keys = {"device_file", "mapped_pages", "trapped_access", "dma_mappings", "other_calls",
+            "differences"}
+    for devices, word in (("", ""), ("memfd", "sparse memfd"), ("fuse", "FUSE file")):
+        env = {"UVFIO_DOOR": devices} if devices else {}
+        status, out, err = explain("--json", **env)
+        got = json.loads(out) if not status else {}
+        good = (not status and not err and got["kernel"] == os.uname().release and
+                got["device_files"] == (devices or got["device_files"]) and
+                got["forced"] == bool(devices) and set(got["what"]) == keys and
+                all(set(m) == {"name", "since", "effect"} for m in got["missing"]))
+        tap.ok(good, f"run --explain --json {devices}",
+               "" if good else f"{status} {out!r} {err!r}")
+        status, out, err = explain(**env)
+        good = (not status and not err and word in out and "trapped access" in out and
+                ("UVFIO_DOOR" in out) == bool(devices))
+        tap.ok(good, f"run --explain {devices}", "" if good else f"{status} {out!r} {err!r}")
 
 
 # ---------------------------------------------------------------- the command
@@ -627,8 +657,8 @@ def main():
     tap, cli = Tap(), Cli(place)
     before = len(os.listdir("/proc/self/fd"))
     try:
-        for test in (test_words, test_status, test_many, test_signals, test_socket, test_hostile, test_list,
-                     test_iommu, test_bind, test_sriov, test_stopped, test_events, test_storm):
+        for test in (test_words, test_explain, test_status, test_many, test_signals, test_socket,
+                     test_hostile, test_list, test_iommu, test_bind, test_sriov, test_stopped, test_events, test_storm):
             print(f"# {test.__name__}")
             try:
                 test(tap, cli)

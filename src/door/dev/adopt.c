@@ -151,8 +151,10 @@ static int take_over(struct adoption *a)
 	int r;
 
 	r = expect(a, LAUNCH_FUSE, &d->fuse_fd, 1, &msg);
-	if (!r && (msg.devices == DEVICES_FUSE || msg.devices == DEVICES_MEMFD))
+	if (!r && (msg.devices == DEVICES_FUSE || msg.devices == DEVICES_MEMFD)) {
 		d->devices = msg.devices;
+		d->forced = true;
+	}
 	if (!r)
 		r = wait_readable(a, d->fuse_fd);
 	if (!r)
@@ -172,6 +174,7 @@ static int take_over(struct adoption *a)
 	d->root_fd = fds[0];
 	d->listener = fds[1];
 	d->restarts = msg.restarts;
+	d->userns = msg.userns;
 	r = check_reach(d, &msg, a->err);
 	if (r)
 		return r;

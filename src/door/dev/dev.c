@@ -87,3 +87,14 @@ void door_dev_free(struct door_dev *d)
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
+
+void door_dev_report(const struct door_dev *d, struct door_report *report)
+{
+	*report = (struct door_report){
+		.memfd = d->devices == DEVICES_MEMFD,
+		.forced = d->forced,
+		.restarts = d->restarts,
+		.looking = d->devices == DEVICES_MEMFD && reaper_looks(),
+		.userns = d->userns,
+	};
+}

@@ -330,6 +330,7 @@ static void say_ready(struct launch *l, int root, int listener, bool restarts)
 		.kind = LAUNCH_READY,
 		.number = l->sock,
 		.restarts = restarts,
+		.userns = l->userns,
 		.address = (uintptr_t)&word,
 	};
 	int fds[] = { root, listener };
@@ -370,6 +371,8 @@ static __attribute__((noreturn)) void launch_child(struct launch *l)
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != l->parent)
 		_exit(127);
+	if (!l->argv)
+		_exit(0);
 	reset_signals();
 	fd_limit_restore();
 	/* libudev takes no other /sys than the kernel's file system, if not told so. */

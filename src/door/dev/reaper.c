@@ -68,6 +68,12 @@ void reaper_unwatch(int wd)
 		inotify_rm_watch(reaper.inotify, wd);
 }
 
+/* Whether closes are found by looking. */
+bool reaper_looks(void)
+{
+	return atomic_load(&reaper.polling);
+}
+
 /* There is a file that may be closed. */
 void reaper_hint(void)
 {
