@@ -357,6 +357,29 @@ def test_two(tap, lab):
     lab.plain("down")
 
 
+def test_own(tap, lab):
+    """Devices by themselves: who has one keeps others from it, and leaves it by whatever end."""
+    lab.up()
+    a, b, third = lab.talker(A), lab.talker(B), lab.talker(A)
+    tap.equal(a.say("own"), "ok", "one client binds a device")
+    tap.equal(b.say("own"), "ok", "another one the other")
+    tap.ok("Errno 22" in third.say("own"), "what one has bound is EINVAL for others")
+    tap.ok("Errno 16" in third.say("open"), "and its group is EBUSY")
+    tap.equal([d["client"] for d in lab.json("list")], [1, 2], "who has which device")
+    tap.equal([a.say("dma 1 0x100000 256"), b.say("dma 1 0xdead000 64")], ["1", "2"],
+              "each moves what is its own")
+    faults = [e for e in lab.events() if e["type"] == "dma-fault"]
+    tap.equal([(f["client"], f["bdf"]) for f in faults], [(2, B)], "a fault names the client")
+    tap.equal([a.say("reset"), a.say("dma 1 0x100000 256")], ["ok", "1"], "reset")
+    os.kill(a.pid(), signal.SIGKILL)
+    tap.equal(a.end()[0], 137, "one is killed")
+    tap.equal(third.say("own"), "ok", "the third has at once what a killed one had")
+    tap.equal(third.say("dma 1 0x100000 256"), "1", "and uses it")
+    tap.equal([third.say("close"), third.say("open")], ["ok", "ok"], "by its group then")
+    tap.equal([b.end()[0], third.end()[0]], [0, 0], "end of the clients")
+    lab.plain("down")
+
+
 def test_kills(tap, lab, rounds):
     """One is killed at any moment; another one verifies; a third has at once what the killed had."""
     seed = random.randrange(1 << 30)
@@ -702,7 +725,7 @@ def main():
     lab = Lab(place, tap, args.client)
     before = len(os.listdir("/proc/self/fd"))
     tests = {"words": test_words, "life": test_life, "status": test_status,
-             "service": test_service, "two": test_two,
+             "service": test_service, "two": test_two, "own": test_own,
              "kills": lambda t, l: test_kills(t, l, args.rounds // 2),
              "launch_kills": test_launch_kills, "machine_killed": test_machine_killed,
              "down": test_down, "hostile": test_hostile,

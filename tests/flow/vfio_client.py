@@ -3,6 +3,7 @@
 
 usage: vfio_client.py BDF. Each line of standard input is a command, each gets one line back:
     open                container, group, device, memory of 64 KiB at IOVA 0x100000, bus master on
+    own                 the same by the device's own file and an iommufd
     dma OP ADDR LEN     testdev's DMA command (1 write, 2 read); answers DMA_STATUS
     storm COUNT         so many DMAs to as many pages that nobody mapped
     reset               resets the device
@@ -17,6 +18,7 @@ import struct
 import sys
 
 SET_IOMMU, GROUP_SET_CONTAINER, GET_DEVICE_FD = 0x3B66, 0x3B68, 0x3B6A
+BIND_IOMMUFD, ATTACH_PT, IOAS_ALLOC, IOAS_MAP = 0x3B76, 0x3B77, 0x3B81, 0x3B85
 DEVICE_RESET, MAP_DMA, GET_REGION_INFO = 0x3B6F, 0x3B71, 0x3B6C
 CONFIG = 7 << 40
 IOVA, SIZE = 0x100000, 0x10000
@@ -32,13 +34,37 @@ def do_open():
     fds.extend([container, group])
     fcntl.ioctl(group, GROUP_SET_CONTAINER, struct.pack("i", container))
     fcntl.ioctl(container, SET_IOMMU, 3)
+    fcntl.ioctl(container, MAP_DMA, struct.pack("IIQQQ", 32, 3, new_memory(), IOVA, SIZE))
+    fds.insert(0, fcntl.ioctl(group, GET_DEVICE_FD, bytearray(bdf.encode() + b"\0")))
+    return ready()
+
+
+def do_own():
+    name = os.listdir(f"/sys/bus/pci/devices/{bdf}/vfio-dev")[0]
+    iommufd = os.open("/dev/iommu", os.O_RDWR)
+    device = os.open(f"/dev/vfio/devices/{name}", os.O_RDWR)
+    try:
+        fcntl.ioctl(device, BIND_IOMMUFD, struct.pack("IIiIQ", 24, 0, iommufd, 0, 0))
+    except OSError:
+        os.close(device)
+        os.close(iommufd)
+        raise
+    fds.extend([device, iommufd])
+    ioas = struct.unpack("III", fcntl.ioctl(iommufd, IOAS_ALLOC, struct.pack("III", 12, 0, 0)))[2]
+    fcntl.ioctl(device, ATTACH_PT, struct.pack("III", 12, 0, ioas))
+    fcntl.ioctl(iommufd, IOAS_MAP, struct.pack("IIIIQQQ", 40, 7, ioas, 0, new_memory(), SIZE, IOVA))
+    return ready()
+
+
+def new_memory():
     fd = os.memfd_create("client")
     os.ftruncate(fd, SIZE)
     memory.append(mmap.mmap(fd, SIZE))
     os.close(fd)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory[-1]))
-    fcntl.ioctl(container, MAP_DMA, struct.pack("IIQQQ", 32, 3, address, IOVA, SIZE))
-    fds.insert(0, fcntl.ioctl(group, GET_DEVICE_FD, bytearray(bdf.encode() + b"\0")))
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory[-1]))
+
+
+def ready():
     global bar0
     bar0 = struct.unpack("IIIIQQ", fcntl.ioctl(fds[0], GET_REGION_INFO,
                                                struct.pack("IIIIQQ", 32, 0, 0, 0, 0, 0)))[5]
@@ -77,7 +103,7 @@ def do_close():
     return "ok"
 
 
-commands = {"open": do_open, "dma": do_dma, "storm": do_storm, "reset": do_reset, "close": do_close}
+commands = {"open": do_open, "own": do_own, "dma": do_dma, "storm": do_storm, "reset": do_reset, "close": do_close}
 print("ready", flush=True)
 for line in sys.stdin:
     word, *rest = line.split()
