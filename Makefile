@@ -3,6 +3,7 @@
 
 export BUILD ?= build
 export SHELL_IN_GUEST
+export MORE
 export FUZZ_SECONDS ?= 600
 export SOAK_SECONDS ?= 600
 PREFIX ?= /usr/local
@@ -33,6 +34,7 @@ help:
 	@echo 'make run-vfs                two VMs at once, each with a virtual function of one NVMe'
 	@echo 'make run-net                two VMs on one network card, and out through passt'
 	@echo 'make check                  all tests, sanitizer builds included'
+	@echo 'make check MORE=1            the same, with guests in more variants'
 	@echo 'make bench                  each figure beside its floor and goal'
 	@echo 'make fuzz                   FUZZ_SECONDS=600, shared by the fuzz targets'
 	@echo 'make soak                   SOAK_SECONDS=600 of guests, resets and kills'

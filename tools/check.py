@@ -80,7 +80,8 @@ def run(ui, rows):
     ui.step("Build")
     build(BUILD)
     ui.step("Style, unit, faults, flow, fuzz (saved inputs), guest")
-    rows += meson_test(BUILD, "check", ["style", "unit", "faults", "flow", "fuzz", "guest"])
+    more = ["guest-more"] if os.environ.get("MORE") else []
+    rows += meson_test(BUILD, "check", ["style", "unit", "faults", "flow", "fuzz", "guest", *more])
     for name, (title, options) in SANITIZERS.items():
         ui.step(f"Unit, faults and flow under the {title}" if name == "asan" else
                 f"Unit and the door's flow under the {title}")
