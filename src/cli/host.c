@@ -40,8 +40,8 @@ struct member {
 	int stop; /* eventfd: readable when it must end, whatever its launcher does */
 	pid_t pid;
 	char command[MACHINE_COMMAND_LEN];
-	atomic_bool serving; /* its launcher was told so */
 	/* Under host.lock. */
+	bool serving; /* its launcher was told so */
 	bool leaving; /* the launcher is gone */
 	bool gone;    /* nothing is left of it but its thread's end */
 };
@@ -63,7 +63,7 @@ struct host {
 	unsigned n_members;
 	struct ender enders[HOST_ENDERS_MAX];
 	unsigned n_enders, n_waiting;
-	enum { STAYS, ASKED, KILLED, STOPPED } end;
+	enum { STAYS, ASKED, KILLED, STOPPED } end; /* written by the loop, under lock */
 
 	pthread_mutex_t lock;
 	pthread_cond_t gone_cond;
@@ -149,6 +149,31 @@ static void wait_for_the_gone(struct host *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
+/* Says which stage the end has reached. */
+static void say_end(struct member *m)
+{
+	static const char *const words[] = { [ASKED] = "ask", [KILLED] = "kill" };
+
+	say(m->conn, json_pack("{s:s}", "end", words[m->host->end]));
+}
+
+/*
+ * It is served from here on. Where the end has begun meanwhile it was to be given up; but its
+ * command runs, so it is asked as all others were.
+ */
+static void member_begins(struct member *m)
+{
+	uint64_t count;
+
+	pthread_mutex_lock(&m->host->lock);
+	m->serving = true;
+	if (m->host->end == ASKED || m->host->end == KILLED) {
+		(void)!read(m->stop, &count, sizeof(count));
+		say_end(m);
+	}
+	pthread_mutex_unlock(&m->host->lock);
+}
+
 static void member_serve(struct member *m)
 {
 	struct door_peer peer = {
@@ -169,7 +194,7 @@ static void member_serve(struct member *m)
 	}
 	log_info("client %u: %s (pid %d) has joined", serve.client, m->command, (int)m->pid);
 	if (!say(m->conn, json_pack("{s:b,s:I}", "ok", 1, "client", (json_int_t)serve.client))) {
-		atomic_store(&m->serving, true);
+		member_begins(m);
 		member_wait(m);
 	}
 	member_leaves(m);
@@ -366,7 +391,6 @@ static void host_on_timer(void *data, uint32_t events);
 /* The next stage of the end, as far as there is still somebody to wait for. */
 static void host_end_stage(struct host *h)
 {
-	static const char *const words[] = { [ASKED] = "ask", [KILLED] = "kill" };
 	struct member *m;
 
 	loop_source_free(h->timer);
@@ -375,15 +399,17 @@ static void host_end_stage(struct host *h)
 		loop_stop(h->loop, 0);
 		return;
 	}
+	pthread_mutex_lock(&h->lock);
 	if (h->end < STOPPED)
 		h->end++;
 	for (m = h->members; m; m = m->next) {
 		/* One that is still being started is given up. */
-		if (h->end == STOPPED || !atomic_load(&m->serving))
+		if (h->end == STOPPED || !m->serving)
 			member_stop(m);
 		else
-			say(m->conn, json_pack("{s:s}", "end", words[h->end]));
+			say_end(m);
 	}
+	pthread_mutex_unlock(&h->lock);
 	if (h->end < STOPPED &&
 	    loop_timer_add(h->loop, h->end == ASKED ? ASK_PATIENCE_NS : KILL_PATIENCE_NS, 0,
 			   host_on_timer, h, &h->timer))
