@@ -111,7 +111,7 @@ class Storm:
 
     def start(self):
         # What was freed shall not stay for the address sanitizer's sake: memory is counted here.
-        env = dict(os.environ, ASAN_OPTIONS="quarantine_size_mb=1", **self.place.env)
+        env = dict(os.environ, **self.place.env)
         self.process = subprocess.Popen(
             self.argv(), env=env, cwd=self.place.dir, text=True,
             bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
