@@ -61,6 +61,17 @@ static inline unsigned owner_count(struct owner *o)
 	return n;
 }
 
+/* How often the link has changed. */
+static inline unsigned owner_links(struct owner *o)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&o->lock);
+	n = (unsigned)o->links;
+	pthread_mutex_unlock(&o->lock);
+	return n;
+}
+
 static inline int owner_try(struct owner **out, const char *how, struct pcif_reply_error *err)
 {
 	struct owner *o = calloc(1, sizeof(*o));
