@@ -22,7 +22,7 @@ ip link set eth0 down
 ip link set eth0 up; net_wait; say again $(cat /sys/class/net/eth0/carrier)
 ethtool -t eth0 offline > /tmp/t
 say self-test $? $(grep -c '	 0$' /tmp/t) $(sed -n 's/ *(\?o[fn/]*line)\? *	 [1-9].*//p' /tmp/t)
-dmesg | sed -n 's/.*failed/@@failed/p; s/.*pattern test/@@pattern/p; s/.*set.check/@@check/p'
+dmesg | grep 'igb ' | sed -n 's/.*failed/@@failed/p; s/.*pattern test/@@pattern/p; s/.*set.check/@@check/p'
 net_wait
 ethtool -d eth0 > /tmp/d && say dump $(grep -c 0x /tmp/d)
 say eeprom $(ethtool -e eth0 length 6 | tail -1)
