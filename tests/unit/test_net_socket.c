@@ -367,18 +367,13 @@ static void passt_is_a_child(void **state)
 	/* It ends by itself, and is started again. */
 	fake_passt("echo no route >&2; exit 3");
 	o = owner_new("user");
-	EVENTUALLY(({
-		pthread_mutex_lock(&o->lock);
-		unsigned links = o->links;
-		pthread_mutex_unlock(&o->lock);
-		links >= 4;
-	}));
+	EVENTUALLY(owner_links(o) >= 4);
 	owner_free(o);
 	assert_true(no_children());
 	/* It does not want to end. */
 	fake_passt("exec sleep 100 3<&-");
 	o = owner_new("user");
-	EVENTUALLY(o->links);
+	EVENTUALLY(owner_links(o));
 	owner_free(o);
 	assert_true(no_children());
 	unlink(net_path("", "passt"));
