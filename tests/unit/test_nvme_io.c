@@ -320,6 +320,37 @@ static void mixed_doorbells(void **state)
 	client_free(cl);
 }
 
+/* Commands that are rung for and not fetched are counted, over the ring's end too; none is taken.
+ */
+static void doorbell_count(void **state)
+{
+	struct client *cl = open_client("mem=8M", true);
+
+	client_map_bar(cl);
+	assert_true(client_enable(cl, 32));
+	assert_int_equal(client_create_queue(cl, 1, 8), 0);
+	assert_int_equal(nvmed_doorbell_count(cl->c), 0);
+	for (unsigned round = 0; round < 5; round++) {
+		struct nvmed_cqe cqe;
+
+		for (unsigned i = 0; i < 5; i++)
+			client_queue_cmd(cl, 1, rw_cmd(NVMED_IO_READ, i, 1, DATA, 0));
+		assert_int_equal(nvmed_doorbell_count(cl->c), 0);
+		client_ring(cl, 1);
+		assert_int_equal(nvmed_doorbell_count(cl->c), 5);
+		assert_int_equal(nvmed_doorbell_count(cl->c), 5);
+		client_pump(cl);
+		assert_int_equal(nvmed_doorbell_count(cl->c), 0);
+		for (unsigned i = 0; i < 5; i++)
+			assert_true(client_poll(cl, 1, &cqe));
+		client_ack(cl, 1);
+	}
+	/* A tail that no ring of this size has is an error to come, not a number of commands. */
+	client_write32(cl, NVMED_DOORBELLS + 8, 8);
+	assert_int_equal(nvmed_doorbell_count(cl->c), 0);
+	client_free(cl);
+}
+
 static void many_queues(void **state)
 {
 	struct client *cl = open_client("mem=8M,queues=64", false);
@@ -452,7 +483,7 @@ int main(void)
 		cmocka_unit_test(zeroes),	 cmocka_unit_test(queue_full),
 		cmocka_unit_test(stopped_queue), cmocka_unit_test(mixed_doorbells),
 		cmocka_unit_test(many_queues),	 cmocka_unit_test(delete_busy),
-		cmocka_unit_test(flush),
+		cmocka_unit_test(flush),	 cmocka_unit_test(doorbell_count),
 	};
 
 	return cmocka_run_group_tests_name("nvme_io", tests, NULL, NULL);

@@ -375,6 +375,8 @@ void nvmed_req_free(struct nvmed_req *req);	  /* without a completion */
 void nvmed_req_cancel(struct nvmed_ctrl *c);	  /* drops those that wait in the pool */
 void nvmed_reap(struct nvmed_ctrl *c, bool *any); /* completes what the pool has finished */
 bool nvmed_doorbell_scan(struct nvmed_ctrl *c, bool all);
+/* Commands that the host has stored a doorbell for and that are not fetched yet. Takes none in. */
+unsigned nvmed_doorbell_count(const struct nvmed_ctrl *c);
 bool nvmed_queue_run(struct nvmed_ctrl *c); /* fetch and run */
 void nvmed_complete(struct nvmed_req *req, uint16_t status);
 bool nvmed_cq_has_room(const struct nvmed_cq *cq);

@@ -294,6 +294,34 @@ bool nvmed_doorbell_scan(struct nvmed_ctrl *c, bool all)
 	return work || s.n_found;
 }
 
+struct db_count {
+	const struct nvmed_ctrl *c;
+	unsigned n;
+};
+
+static void db_count(void *data)
+{
+	struct db_count *d = data;
+	const uint32_t *image = (const uint32_t *)(d->c->image + NVMED_DOORBELLS);
+
+	for (unsigned i = 0; i <= d->c->last_queue; i++) {
+		const struct nvmed_sq *sq = &d->c->sq[i];
+		uint32_t tail = __atomic_load_n(&image[2 * i], __ATOMIC_RELAXED);
+
+		if (sq->live && tail < sq->size)
+			d->n += (tail + sq->size - sq->head) % sq->size;
+	}
+}
+
+unsigned nvmed_doorbell_count(const struct nvmed_ctrl *c)
+{
+	struct db_count d = { .c = c };
+
+	if (!c->shared || c->state != NVMED_ENABLED || guard_call(db_count, &d))
+		return 0;
+	return d.n;
+}
+
 /* ------------------------------------------------------------------ completions */
 
 struct cqe_store {

@@ -8,6 +8,11 @@
  * there was nothing: a part of the time since the last work, so that the delay that a sleep adds
  * stays a part of the pause that the host itself made; after a long pause watch.c looks for it.
  * Where nothing is shared it just waits to be woken. docs/nvme.md has what was measured.
+ *
+ * Where others want the core, each look costs them: the host itself runs there. A host with many
+ * commands at once loses nothing if they are fetched a few at a time, one that waits for a single
+ * command loses all the time that we sleep. Which kind it is shows when it is made to wait: if it
+ * still rings while earlier commands lie unfetched, sleeps may be longer.
  */
 #include <errno.h>
 #include <sched.h>
@@ -20,10 +25,16 @@
 #define YIELD_NS 5000u	  /* of that, before others on this core are let in */
 #define CROWDED_NS 40000u /* a yield that takes longer means that others want the core */
 #define CROWDED_FOR_NS 10000000u
-#define SLEEP_SHARE 8	      /* sleep a 1/n of the time since the last work */
-#define SLEEP_MIN_NS 20000u   /* but at least, */
-#define SLEEP_MAX_NS 1000000u /* and at most this, */
-#define LONG_NS 100000000u    /* and after so long a pause */
+#define TRY_EVERY_NS 10000000u /* and then it is tried how the host takes it to be held up: */
+#define TRY_NS 100000u	       /* between two looks at */
+#define TRY_LOOKS 5u	       /* most, until there are */
+#define BATCH_LEAST 3u	       /* commands that wait */
+#define BATCH_TRIES 8u	       /* tries in a row that have to fail until it is found not to gain */
+#define BATCH_NS 200000u       /* sleep of a crowded worker whose host gains */
+#define SLEEP_SHARE 8	       /* sleep a 1/n of the time since the last work */
+#define SLEEP_MIN_NS 20000u    /* but at least, */
+#define SLEEP_MAX_NS 1000000u  /* and at most this, */
+#define LONG_NS 100000000u     /* and after so long a pause */
 #define SLEEP_LONG_NS 4000000u
 #define REGISTERS_NS 20000u /* registers other than doorbells are looked at that often */
 
@@ -99,7 +110,49 @@ static bool wait_kick(struct nvmed_ctrl *c, uint64_t deadline_ns)
 struct pace {
 	uint64_t last_work;
 	uint64_t crowded_until;
+	uint64_t next_try;
+	unsigned batch; /* not 0: the host gains from long sleeps */
 };
+
+static unsigned waiting(struct nvmed_ctrl *c)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&c->lock);
+	n = atomic_load(&c->stop) ? 0 : nvmed_doorbell_count(c);
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
+/*
+ * Does the host ring on while commands wait? It may have no core just now, so one that does not is
+ * tried a few times more. False: time to quit.
+ */
+static bool try_batch(struct nvmed_ctrl *c, uint64_t now, struct pace *p)
+{
+	unsigned first = 0, n = 0, same = 0;
+
+	p->next_try = now + TRY_EVERY_NS;
+	for (unsigned i = 1; i <= TRY_LOOKS; i++) {
+		unsigned before = n;
+
+		if (!wait_kick(c, now + i * TRY_NS))
+			return false;
+		n = waiting(c);
+		if (!n)
+			return true;
+		first = first ? first : n;
+		if (n > first && n >= BATCH_LEAST) {
+			p->batch = BATCH_TRIES;
+			return true;
+		}
+		same = n == before ? same + 1 : 0;
+		if (same == 2)
+			break;
+	}
+	p->batch -= p->batch > 0;
+	return true;
+}
 
 /* Somebody else looks for stores, until there is one. False: time to quit. */
 static bool sleep_watched(struct nvmed_ctrl *c, uint64_t now)
@@ -118,14 +171,14 @@ static bool idle(struct nvmed_ctrl *c, bool polling, uint64_t now, uint64_t resu
 		 struct pace *p)
 {
 	uint64_t since = now - p->last_work;
-	uint64_t sleep_ns;
+	uint64_t sleep_ns, least;
 
 	/* There are commands, and a limit that they wait for. */
 	if (resume_ns)
 		return wait_kick(c, resume_ns);
 	if (!polling)
 		return wait_kick(c, 0);
-	if (since < YIELD_NS) {
+	if (since < YIELD_NS && !(p->batch && now < p->crowded_until)) {
 		cpu_relax();
 		return true;
 	}
@@ -142,7 +195,10 @@ static bool idle(struct nvmed_ctrl *c, bool polling, uint64_t now, uint64_t resu
 	}
 	if (since > LONG_NS)
 		return sleep_watched(c, now);
-	sleep_ns = MIN(MAX(since / SLEEP_SHARE, SLEEP_MIN_NS), SLEEP_MAX_NS);
+	if (now < p->crowded_until && now >= p->next_try)
+		return try_batch(c, now, p);
+	least = now < p->crowded_until && p->batch ? BATCH_NS : SLEEP_MIN_NS;
+	sleep_ns = MIN(MAX(since / SLEEP_SHARE, least), SLEEP_MAX_NS);
 	return wait_kick(c, now + sleep_ns);
 }
 
