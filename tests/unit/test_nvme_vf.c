@@ -169,6 +169,29 @@ static void limited(void **state)
 	client_free(pf);
 }
 
+/* What is queued at once is no way around it: one large command may go ahead of its time, not all.
+ */
+static void limited_at_once(void **state)
+{
+	struct client *pf = pf_with("mem=1M,vfs=1,vf_mem=2M,vf_bandwidth=256K", false, 1);
+	struct client *vf = client_vf(pf, 0, 64);
+	uint64_t before = time_mono_ns();
+	struct nvmed_cqe cqe;
+
+	for (unsigned i = 0; i < 12; i++)
+		client_queue_cmd(vf, 1, rw_cmd(NVMED_IO_READ, 0, 8, DATA, 0));
+	client_ring(vf, 1);
+	for (unsigned i = 0; i < 12; i++) {
+		assert_true(client_wait(vf, 1, &cqe));
+		assert_int_equal(le16_get(cqe.status) >> 1, NVMED_OK);
+	}
+	/* Each is worth 15.6 ms, of which the first needs none. */
+	assert_true(time_mono_ns() - before >= 160000000u);
+	client_vf_free(vf);
+	pcim_sriov_disable(pf->f);
+	client_free(pf);
+}
+
 /* A worker that sleeps for long wakes for a store that nobody told it of. */
 static void idle_and_woken(void **state)
 {
@@ -220,10 +243,10 @@ static void many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(options),    cmocka_unit_test(identity),
-		cmocka_unit_test(namespaces), cmocka_unit_test(isolation),
-		cmocka_unit_test(limited),    cmocka_unit_test(idle_and_woken),
-		cmocka_unit_test(many),
+		cmocka_unit_test(options),	  cmocka_unit_test(identity),
+		cmocka_unit_test(namespaces),	  cmocka_unit_test(isolation),
+		cmocka_unit_test(limited),	  cmocka_unit_test(limited_at_once),
+		cmocka_unit_test(idle_and_woken), cmocka_unit_test(many),
 	};
 
 	return cmocka_run_group_tests_name("nvme_vf", tests, NULL, NULL);

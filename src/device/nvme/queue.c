@@ -604,13 +604,16 @@ static bool sq_run(struct nvmed_ctrl *c, struct nvmed_sq *sq)
 		nvmed_ctrl_fatal(c, "submission queue is not readable");
 		return true;
 	}
-	sq->cq->reserved += n;
-	sq->inflight += n;
-	if (sq->id)
-		c->n_io += n;
 	for (unsigned i = 0; i < n; i++) {
-		struct nvmed_req *req = req_get(c);
+		struct nvmed_req *req;
 
+		/* What it cost is known by now: those behind it may have to wait. */
+		if (i && sq->id && !nvmed_limit_allows(c, 1))
+			break;
+		req = req_get(c);
+		sq->cq->reserved++;
+		sq->inflight++;
+		c->n_io += sq->id != 0;
 		req->sq = sq;
 		req->cmd = batch[i];
 		if (++sq->head == sq->size)
