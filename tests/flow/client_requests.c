@@ -230,6 +230,23 @@ static void errors_at_the_end(struct client *c, uint8_t *page)
 	close(fresh);
 }
 
+/* read and write without an offset: the device, or (nobody sees them of a memfd) nothing at all. */
+static void own_position(int device)
+{
+	uint32_t word = 0x55555555;
+
+	enable(device, 7);
+	if (!region_offset(device, 0)) {
+		CHECK(read(device, &word, 4) == 4 && word == TESTDEV_ID, "%#x", word);
+		return;
+	}
+	CHECK(read(device, &word, 4) == 0 && word == 0x55555555, "%#x", word);
+	FAILS(write(device, &word, 4), EPERM);
+	/* Nor by an offset that no region of it has, told or not. */
+	FAILS(pread(device, &word, 4, (off_t)OFFSET(14)), EINVAL);
+	FAILS(lseek(device, (off_t)OFFSET(7), SEEK_SET), ESPIPE);
+}
+
 void cmd_errors(char **argv)
 {
 	struct client c = attach();
@@ -280,6 +297,7 @@ void cmd_errors(char **argv)
 	FAILS(read(c.group, word, 8), EINVAL);
 	FAILS(pread(c.device, word, 8, (off_t)OFFSET(100)), EINVAL);
 	FAILS(pread(c.device, nowhere, 4, (off_t)OFFSET(7)), EFAULT);
+	own_position(c.device);
 	/* Device files are not to be had by name; of a memfd one gets the pages and no device. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", c.device);
 	if (!region_offset(c.device, 0))

@@ -340,6 +340,10 @@ static int file_open_new(struct memdev *m, struct vfio_obj *obj, int *fd)
 		return -ENOMEM;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", m->fd);
 	*fd = open(path, O_RDWR | O_CLOEXEC);
+	/* Who reads or writes at the file's own position, which nobody sees, is at its end: no
+	 * bytes that look like the device's. */
+	if (*fd >= 0)
+		(void)lseek(*fd, 0, SEEK_END);
 	r = *fd < 0 ? -errno : lock_byte(*fd, F_OFD_SETLK, &l, m->next_byte);
 	if (r) {
 		if (*fd >= 0)
