@@ -211,6 +211,14 @@ static void up_on_signal(void *data, uint32_t events)
 	host_end(u->host);
 }
 
+/* nohup(1), or a shell without job control that starts us in its background. */
+static bool is_ignored(int sig)
+{
+	struct sigaction now;
+
+	return !sigaction(sig, NULL, &now) && now.sa_handler == SIG_IGN;
+}
+
 /* Threads have all signals blocked, so that this one gets them. */
 static int up_signals(struct up *u)
 {
@@ -220,8 +228,10 @@ static int up_signals(struct up *u)
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
+	if (!u->foreground || !is_ignored(SIGINT))
+		sigaddset(&set, SIGINT);
+	if (!u->foreground || !is_ignored(SIGHUP))
+		sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
 	u->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

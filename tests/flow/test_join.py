@@ -317,6 +317,18 @@ def test_service(tap, lab):
             rest = manager.recv(4096)
         tap.ok(True, f"{kind}: STOPPING=1")
         manager.close()
+    # By nohup, or by a script in its background.
+    machine = subprocess.Popen(
+        [*lab.place.plain_prefix, lab.uvfio, *words[1:]], cwd=lab.place.dir, env=lab.env, text=True,
+        preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGHUP, signal.SIGINT)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    tap.equal(next_line(machine.stdout), "vm-1", "started with signals ignored")
+    for number in (signal.SIGHUP, signal.SIGINT):
+        machine.send_signal(number)
+    tap.equal(lab.join("true", name="vm-1")[0], 0, "they stay ignored")
+    machine.send_signal(signal.SIGTERM)
+    tap.equal(machine.wait(PATIENCE), 0, "SIGTERM ends it")
+    machine.stdout.close()
 
 
 # ---------------------------------------------------------------- several clients
