@@ -423,8 +423,10 @@ static void host_on_timer(void *data, uint32_t events)
 
 void host_end(struct host *h)
 {
-	if (h->end == STAYS)
+	if (h->end == STAYS) {
 		log_info("the machine ends, with %u clients", h->n_members);
+		sdnotify("STOPPING=1");
+	}
 	if (h->end <= ASKED)
 		host_end_stage(h);
 }

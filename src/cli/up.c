@@ -273,7 +273,6 @@ static int up_serve(struct up *u)
 	log_info("machine %s: control socket %s", u->name, control_path(u->control));
 	sdnotify("READY=1\nMAINPID=%d\nSTATUS=0 clients", (int)getpid());
 	ret = loop_run(u->loop);
-	sdnotify("STOPPING=1");
 	if (ret < 0)
 		return cli_fail(&cli_up, CLI_FAILED, "event loop: %s", strerror(-ret));
 	return CLI_OK;

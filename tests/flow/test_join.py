@@ -308,14 +308,18 @@ def test_service(tap, lab):
         said = manager.recv(4096).decode().splitlines()
         tap.ok("READY=1" in said and f"MAINPID={machine.pid}" in said, f"{kind}: READY=1", said)
         tap.equal(lab.join("true", name="vm-1")[0], 0, f"{kind}: and it can be joined at once")
+        stays = Joined(lab, "sh", "-c", "trap '' TERM; echo up; read line", name="vm-1")
+        stays.hear()
         machine.send_signal(signal.SIGTERM)
-        out, err = machine.communicate(timeout=PATIENCE)
-        tap.equal((machine.returncode, out), (0, "vm-1\n"), f"{kind}: SIGTERM ends it well")
-        tap.ok("has joined" in err, f"{kind}: its log is standard error", err)
         rest = b""
         while b"STOPPING=1" not in rest:
             rest = manager.recv(4096)
-        tap.ok(True, f"{kind}: STOPPING=1")
+        time.sleep(0.2)
+        tap.ok(stays.process.poll() is None, f"{kind}: STOPPING=1, before clients have ended")
+        stays.end()
+        out, err = machine.communicate(timeout=PATIENCE)
+        tap.equal((machine.returncode, out), (0, "vm-1\n"), f"{kind}: SIGTERM ends it well")
+        tap.ok("has joined" in err, f"{kind}: its log is standard error", err)
         manager.close()
     # By nohup, or by a script in its background.
     machine = subprocess.Popen(
