@@ -58,7 +58,7 @@ static int whole(const uint8_t *p, size_t left, struct sum *s)
 
 static void stream(const uint8_t *data, size_t size)
 {
-	struct netstream s = { .buf = malloc(NETSTREAM_BUF) };
+	struct netstream s = { .buf = malloc(NETSTREAM_BUF), .size = NETSTREAM_BUF };
 	size_t n_pieces = size ? MIN(data[0] & 15u, size - 1) : 0;
 	const uint8_t *pieces = data + 1;
 	struct sum got = { 0 }, want = { 0 };

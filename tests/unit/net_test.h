@@ -28,6 +28,7 @@ struct owner {
 	unsigned n, links;
 	uint32_t len[KEPT];
 	uint8_t data[KEPT][NETUP_FRAME_MAX];
+	_Atomic bool full; /* it has no room */
 };
 
 static inline void owner_receive(void *data, const struct netup_frame *frames, unsigned n)
@@ -61,6 +62,11 @@ static inline unsigned owner_count(struct owner *o)
 	return n;
 }
 
+static inline bool owner_ready(void *data)
+{
+	return !((struct owner *)data)->full;
+}
+
 /* How often the link has changed. */
 static inline unsigned owner_links(struct owner *o)
 {
@@ -75,7 +81,7 @@ static inline unsigned owner_links(struct owner *o)
 static inline int owner_try(struct owner **out, const char *how, struct pcif_reply_error *err)
 {
 	struct owner *o = calloc(1, sizeof(*o));
-	struct netup_owner face = { o, owner_receive, owner_link };
+	struct netup_owner face = { o, owner_receive, owner_link, owner_ready };
 	int ret;
 
 	pthread_mutex_init(&o->lock, NULL);
@@ -94,6 +100,19 @@ static inline struct owner *owner_new(const char *how)
 
 	if (owner_try(&o, how, &err) || netup_start(o->up))
 		fprintf(stderr, "%s: %s\n", how, err.text), abort();
+	return o;
+}
+
+static inline struct owner *owner_new_full(const char *how)
+{
+	struct pcif_reply_error err = { "" };
+	struct owner *o;
+
+	if (owner_try(&o, how, &err))
+		fprintf(stderr, "%s: %s\n", how, err.text), abort();
+	o->full = true;
+	if (netup_start(o->up))
+		abort();
 	return o;
 }
 

@@ -147,7 +147,7 @@ static void expect_counters(struct nic *n, uint64_t spoofed, uint64_t muted)
 {
 	struct pcif_counter out[PCIF_COUNTERS_MAX];
 
-	assert_int_equal(pcif_counters(n->f, out), 2);
+	assert_int_equal(pcif_counters(n->f, out), 3);
 	assert_string_equal(out[0].name, "spoofed");
 	assert_int_equal(out[0].value, spoofed);
 	assert_string_equal(out[1].name, "muted");
@@ -327,6 +327,101 @@ static void uplink(void **state)
 	card_free(c);
 }
 
+static void from_uplink(struct card *c, struct nic *to, unsigned seed)
+{
+	uint8_t frame[1500];
+
+	frame_make(frame, sizeof(frame), to->mac, stranger, 0x88b5);
+	frame[20] = (uint8_t)seed;
+	frame[21] = (uint8_t)(seed >> 8);
+	igb_uplink_receive(c->card, frame, sizeof(frame));
+}
+
+/* As drivers do: all the buffers that are full, then the tail. */
+static unsigned take_all(struct card *c, struct nic *n, unsigned expected)
+{
+	uint8_t in[IGB_FRAME_MAX];
+	unsigned taken = 0;
+
+	for (;;) {
+		card_pump(c);
+		if (!nic_receive(n, in, NULL))
+			return taken;
+		assert_int_equal(in[20] | in[21] << 8, expected + taken);
+		taken++;
+	}
+}
+
+/* What comes in by the uplink waits for receive buffers, in order, and for no more than it has to;
+ * what another function sends does not. */
+static void uplink_waits_for_buffers(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
+	struct pcif_counter counters[PCIF_COUNTERS_MAX];
+	unsigned n = 2 * RING;
+	uint8_t out[64];
+
+	nic_start(a);
+	nic_start(b);
+	for (unsigned i = 0; i < n; i++)
+		from_uplink(c, b, i);
+	assert_true(igb_backlogs_ready(c->card));
+	assert_int_equal(b->fn->missed, 0);
+	frame_make(out, sizeof(out), b->mac, a->mac, 0x88b5);
+	nic_send(c, a, out, sizeof(out));
+	assert_int_equal(b->fn->missed, 1);
+	assert_int_equal(take_all(c, b, 0), n);
+	from_uplink(c, b, n);
+	assert_int_equal(take_all(c, b, n), 1);
+	/* Too many: the uplink is asked to wait, what comes all the same is lost and counted. */
+	for (n = 0; igb_backlogs_ready(c->card); n++)
+		from_uplink(c, b, n);
+	assert_true(n > RING && n < 1000);
+	for (; b->fn->missed < 10; n++)
+		from_uplink(c, b, n);
+	assert_int_equal(pcif_counters(b->f, counters), 3);
+	assert_string_equal(counters[2].name, "missed");
+	assert_int_equal(counters[2].value, 10);
+	assert_false(igb_backlogs_ready(c->card));
+	assert_int_equal(take_all(c, b, 0), n - 9);
+	assert_true(igb_backlogs_ready(c->card));
+	/* A driver that takes nothing keeps nobody waiting for long; nor does a reset. */
+	while (igb_backlogs_ready(c->card))
+		from_uplink(c, b, 0);
+	b->fn->backlog.crowded_since -= 2000000000u;
+	assert_true(igb_backlogs_ready(c->card));
+	reg_write(b, 0, IGB_CTRL_RST);
+	nic_start(b);
+	assert_int_equal(take_all(c, b, 0), 0);
+	card_free(c);
+}
+
+/* The PF counts what waited and what was lost; a ring that never has room makes nothing wait. */
+static void uplink_waits_for_the_pf(void **state)
+{
+	struct card *c = card_new("vfs=0", 0);
+	struct nic *pf = &c->pf;
+	unsigned n, lost;
+
+	nic_start(pf);
+	for (n = 0; n < RING + 9; n++)
+		from_uplink(c, pf, n);
+	assert_int_equal(reg_read(pf, 0x40a0), 10);
+	assert_int_equal(reg_read(pf, 0x4010), 0);
+	assert_int_equal(take_all(c, pf, 0), n);
+	for (n = 0; n < 1000; n++)
+		from_uplink(c, pf, n);
+	lost = reg_read(pf, 0x4010);
+	assert_true(lost > 0 && lost < 1000);
+	assert_int_equal(take_all(c, pf, 0), n - lost);
+	reg_write(pf, pf->rx_base + 0x18, RING + 7);
+	from_uplink(c, pf, 0);
+	assert_int_equal(reg_read(pf, 0x4010), 1);
+	assert_int_equal(pf->fn->backlog.used, 0);
+	card_free(c);
+}
+
 /* 10 ms of the rate may go at once; then it waits, and says until when. */
 static void rate_of_a_vf(void **state)
 {
@@ -423,6 +518,8 @@ int main(void)
 		cmocka_unit_test(no_buffers),
 		cmocka_unit_test(interrupts_of_a_vf),
 		cmocka_unit_test(uplink),
+		cmocka_unit_test(uplink_waits_for_buffers),
+		cmocka_unit_test(uplink_waits_for_the_pf),
 		cmocka_unit_test(rate_of_a_vf),
 		cmocka_unit_test(clock_counts),
 		cmocka_unit_test(resets),

@@ -62,7 +62,7 @@ static void framing(void **state)
 	uint8_t *wire = malloc(MIB(1));
 
 	for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
-		struct netstream s = { .buf = malloc(NETSTREAM_BUF) };
+		struct netstream s = { .buf = malloc(NETSTREAM_BUF), .size = NETSTREAM_BUF };
 		struct seen seen = { 0 };
 		size_t size = 0;
 
@@ -95,7 +95,7 @@ static void no_framing(void **state)
 					    UINT32_MAX };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
-		struct netstream s = { .buf = malloc(NETSTREAM_BUF) };
+		struct netstream s = { .buf = malloc(NETSTREAM_BUF), .size = NETSTREAM_BUF };
 		struct seen seen = { 0 };
 		uint8_t wire[80];
 		size_t size = put(wire, 14, 1);
@@ -349,6 +349,79 @@ static void passt_gets_no_padding(struct owner *o)
 	assert_int_equal(o->data[(n + 2) % KEPT][59], 0xaa);
 }
 
+/* A child that sends @n times 100 frames at once, and says when it has. */
+static struct owner *burst(unsigned n)
+{
+	uint8_t frame[1000];
+	char script[256];
+	FILE *f = fopen(net_path("", "frames"), "w");
+	struct owner *o;
+
+	for (unsigned i = 0; i < 100; i++) {
+		uint32_t wire = htobe32(sizeof(frame));
+
+		frame_fill(frame, sizeof(frame), i);
+		fwrite(&wire, 4, 1, f);
+		fwrite(frame, sizeof(frame), 1, f);
+	}
+	fclose(f);
+	snprintf(script, sizeof(script),
+		 "cd %s; i=0; while [ $i -lt %u ]; do cat frames >&3; i=$((i + 1)); done\n"
+		 "echo >done; exec cat <&3 >/dev/null",
+		 net_folder, n);
+	fake_passt(script);
+	o = owner_new_full("user");
+	EVENTUALLY(netup_link(o->up));
+	return o;
+}
+
+static bool is_done(void)
+{
+	return !access(net_path("", "done"), F_OK);
+}
+
+/* passt drops what its socket does not take. So it is read all the time, up to a limit, and what
+ * there is no room for is kept. */
+static void passt_sends_at_once(void **state)
+{
+	unsigned fds = open_fds();
+	uint8_t last[1000];
+	char path[256];
+	struct owner *o;
+
+	snprintf(path, sizeof(path), "%s:/usr/bin:/bin", net_folder);
+	setenv("PATH", path, 1);
+	for (unsigned n = 70; n <= 280; n += 210) {
+		o = burst(n);
+		if (n == 70)
+			EVENTUALLY(is_done());
+		else
+			usleep(300000);
+		assert_int_equal(is_done(), n == 70);
+		assert_int_equal(owner_count(o), 0);
+		o->full = false;
+		EVENTUALLY(owner_count(o) == 100 * n && is_done());
+		frame_fill(last, sizeof(last), 99);
+		assert_memory_equal(o->data[(100 * n - 1) % KEPT], last, sizeof(last));
+		unlink(net_path("", "done"));
+		o->full = true; /* its end is seen all the same */
+		owner_free(o);
+		assert_true(no_children());
+	}
+	/* What it sent before it ended arrives. */
+	fake_passt("head -c 1004 <&3 >&3");
+	o = owner_new_full("user");
+	EVENTUALLY(netup_link(o->up));
+	owner_send(o, 1000, 0);
+	EVENTUALLY(owner_links(o) >= 2);
+	assert_int_equal(owner_count(o), 1);
+	owner_free(o);
+	unlink(net_path("", "passt"));
+	unlink(net_path("", "frames"));
+	setenv("PATH", "/usr/bin:/bin", 1);
+	assert_int_equal(open_fds(), fds);
+}
+
 static void passt_is_a_child(void **state)
 {
 	unsigned fds = open_fds();
@@ -388,7 +461,7 @@ int main(void)
 		cmocka_unit_test(two_cards),	    cmocka_unit_test(stale_files),
 		cmocka_unit_test(not_a_socket),	    cmocka_unit_test(hostile_peers),
 		cmocka_unit_test(deaf_peer),	    cmocka_unit_test(no_passt),
-		cmocka_unit_test(passt_is_a_child),
+		cmocka_unit_test(passt_is_a_child), cmocka_unit_test(passt_sends_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, net_folder_make, net_folder_remove);

@@ -126,8 +126,9 @@ struct igb_policy {
 struct igb_backlog {
 	pthread_mutex_t lock;
 	uint8_t *ring; /* of length-prefixed frames; NULL until there is one */
-	uint32_t head, used;
-	_Atomic uint32_t dropped;
+	uint32_t head;
+	_Atomic uint32_t used;
+	uint64_t crowded_since; /* ns; 0: it is not */
 };
 
 struct igb_worker {
@@ -187,6 +188,7 @@ struct igb_fn {
 	uint32_t v2p;
 	_Atomic uint32_t vf_stats[IGB_VF_STATS];
 	_Atomic uint64_t spoofed, muted; /* frames that it was not allowed to send */
+	_Atomic uint64_t missed;	 /* frames for it that found no receive buffer */
 };
 
 struct igb_card {
@@ -213,6 +215,7 @@ struct igb_card {
 	_Atomic uint32_t stats[IGB_STATS];
 	_Atomic uint64_t octets[IGB_STATS]; /* those of 64 bits, by the place of the low half */
 	_Atomic uint64_t spoofed, muted;    /* the same of all VFs, those that are gone too */
+	_Atomic uint64_t missed;
 	struct igb_worker worker;
 	struct netup *uplink; /* NULL: none */
 	struct netpcap *pcap; /* records what the switch carries; NULL: nothing does */
@@ -298,7 +301,8 @@ void igb_set_queue_reg(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t
 bool igb_scan_tails(struct igb_fn *fn);
 /* Frames of @fn's transmit queues into @b, until there are no more or it is full (true). */
 bool igb_tx(struct igb_fn *fn, struct igb_batch *b);
-/* One frame into a receive queue. 0: taken, or dropped and counted; -EAGAIN: as above. */
+/* One frame into a receive queue. 0: taken, or dropped and counted; -EAGAIN: as above; -ENOBUFS:
+ * one of the uplink, which can wait until there are buffers. */
 int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source);
 void igb_rx_done(struct igb_fn *fn);			/* after a batch: shows heads */
 void igb_rx_changed(struct igb_fn *fn, unsigned queue); /* registers of the queue */
@@ -328,9 +332,13 @@ void igb_switch(struct igb_card *card, unsigned source, struct igb_frame *frames
 		struct igb_fn *self);
 /* A frame from the uplink. Any thread. */
 void igb_uplink_receive(struct igb_card *card, const uint8_t *data, uint32_t len);
-/* What waited for a slow function; under its lock, with may_wait. True: there was something. */
+
+/* ------------------------------------------------------------------ backlog.c */
+
+void igb_backlog_put(struct igb_fn *fn, const struct igb_frame *frame, unsigned source);
 bool igb_backlog_run(struct igb_fn *fn);
 void igb_backlog_clear(struct igb_fn *fn);
+bool igb_backlogs_ready(struct igb_card *card);
 
 /* ------------------------------------------------------------------ uplink.c */
 
@@ -356,6 +364,7 @@ uint32_t igb_read_v2p(void *state, unsigned index);
 /* ------------------------------------------------------------------ stats.c */
 
 void igb_count(struct igb_card *card, unsigned offset, uint32_t n); /* the register at @offset */
+void igb_count_missed(struct igb_fn *fn); /* a frame that @fn had no buffers for */
 void igb_count_rx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local);
 void igb_count_tx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local);
 void igb_stats_reset(struct igb_fn *fn);

@@ -297,7 +297,7 @@ static void queue_changed(struct igb_fn *fn, unsigned queue)
 		netup_listen(fn->card->uplink);
 	if (tx_on)
 		fn->tx_pending |= BIT(queue);
-	if (!fn->in_worker && tx_on)
+	if (!fn->in_worker && (tx_on || fn->backlog.used))
 		igb_kick(fn);
 }
 

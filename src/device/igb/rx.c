@@ -3,8 +3,8 @@
  * Reception: a frame goes into the buffers of a queue's descriptors.
  *
  * A frame is taken whole or not at all: where there are too few descriptors it is dropped and
- * counted. One whose buffers cannot be written is dropped too, and its descriptors are given back
- * with an error, so that the queue goes on.
+ * counted, or waits if it came by the uplink. One whose buffers cannot be written is dropped too,
+ * and its descriptors are given back with an error, so that the queue goes on.
  *
  * Source: 82576 datasheet, 7.1.
  */
@@ -12,7 +12,6 @@
 
 #include "device/igb/priv.h"
 
-#define STAT_MPC 0x4010
 #define STAT_RNBC 0x40a0
 #define RXE BIT(31)
 #define LEGACY_RXE BIT(7)
@@ -301,26 +300,27 @@ static int store(struct rx *r)
 
 static void no_room(struct rx *r)
 {
+	igb_count_missed(r->fn);
 	if (r->fn->vf)
 		return;
 	igb_irq_cause(r->fn, IGB_ICR_RXMISS);
 	igb_count(r->fn->card, STAT_RNBC, 1);
-	igb_count(r->fn->card, STAT_MPC, 1);
 	igb_set_queue_reg(r->fn, IGB_R_RQDPC, r->queue,
 			  (igb_get(r->fn, IGB_R_RQDPC, r->queue) + 1) & 0xfff);
 }
 
-static bool ring_ready(struct rx *r)
+/* 0; -ENOBUFS: not yet; -EINVAL: the ring makes no sense, or never has room for that much. */
+static int ring_ready(struct rx *r)
 {
 	struct igb_rxq *q = r->q;
 	uint32_t header = header_size(r), rest = r->len - header, needed = 1;
 
 	if (q->head >= q->entries || q->tail >= q->entries)
-		return false;
+		return -EINVAL;
 	if (rest > q->buffer)
 		needed = (rest + q->buffer - 1) / q->buffer;
 	if (available(q) >= needed)
-		return true;
+		return 0;
 	/* By mmap the driver may have given more; the hook takes it in. */
 	if (r->fn->shared) {
 		pcif_regs_scan_array(r->fn->regs, IGB_R_RDT, 0, r->fn->n_queues);
@@ -328,7 +328,9 @@ static bool ring_ready(struct rx *r)
 			pcif_regs_scan_array(r->fn->regs, IGB_R_ALIAS + IGB_R_RDT - IGB_R_RDBAL, 0,
 					     4);
 	}
-	return q->tail < q->entries && available(q) >= needed;
+	if (q->tail >= q->entries || needed >= q->entries)
+		return -EINVAL;
+	return available(q) >= needed ? 0 : -ENOBUFS;
 }
 
 int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
@@ -349,7 +351,10 @@ int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
 	if (!fn->rx_on[r.queue] || (!fn->vf && !(igb_get(fn, IGB_R_RCTL, 0) & IGB_RCTL_EN)))
 		return 0;
 	check_sums(&r);
-	if (!ring_ready(&r)) {
+	ret = ring_ready(&r);
+	if (ret == -ENOBUFS && source == IGB_UPLINK)
+		return ret;
+	if (ret) {
 		no_room(&r);
 		return 0;
 	}

@@ -9,6 +9,7 @@
 
 #define FCS 4u
 #define BASE 0x4000u
+#define MPC 0x4010
 #define PRC64 0x405c
 #define GPRC 0x4074
 #define BPRC 0x4078
@@ -77,6 +78,16 @@ static void count_size(struct igb_card *card, unsigned offset, uint32_t size)
 				      : 5;
 
 	igb_count(card, offset + 4 * bin, 1);
+}
+
+void igb_count_missed(struct igb_fn *fn)
+{
+	if (!fn->vf) {
+		igb_count(fn->card, MPC, 1);
+		return;
+	}
+	atomic_fetch_add(&fn->missed, 1);
+	atomic_fetch_add(&fn->card->missed, 1);
 }
 
 /* A frame that @fn received; @local: from another function of the card. */

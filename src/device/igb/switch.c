@@ -4,16 +4,16 @@
  * way there.
  *
  * Where a frame goes is worked out for a whole batch from the filters of the ports, under the
- * switch lock and without touching memory of anybody. Then each receiver is served in its turn. A
- * slow one gets copies in a backlog of limited size, which its own thread empties.
+ * switch lock and without touching memory of anybody. Then each receiver is served in its turn, or
+ * what it cannot have at once goes into its backlog.
  */
 #include <errno.h>
 
 #include "device/igb/priv.h"
 
-#define BACKLOG_SIZE KIB(512)
 #define STAT_OVERSIZE 0x40ac  /* ROC */
 #define STAT_UNDERSIZE 0x40a4 /* RUC */
+#define STAT_RNBC 0x40a0
 
 /* ------------------------------------------------------------------ filters */
 
@@ -145,87 +145,6 @@ static void route(struct igb_card *card, unsigned source, struct igb_frame *fram
 	frame->to_uplink = source != IGB_UPLINK && !exact;
 }
 
-/* ------------------------------------------------------------------ backlogs */
-
-static void ring_copy(struct igb_backlog *l, uint32_t at, void *buf, uint32_t size, bool in)
-{
-	uint32_t first = MIN(size, BACKLOG_SIZE - at);
-
-	if (in) {
-		memcpy(l->ring + at, buf, first);
-		memcpy(l->ring, (uint8_t *)buf + first, size - first);
-	} else {
-		memcpy(buf, l->ring + at, first);
-		memcpy((uint8_t *)buf + first, l->ring, size - first);
-	}
-}
-
-struct note { /* before each frame of a backlog */
-	uint32_t len, source;
-};
-
-static void backlog_put(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
-{
-	struct igb_backlog *l = &fn->backlog;
-	struct note note = { frame->len, source };
-	uint32_t size = (uint32_t)sizeof(note) + frame->len, at;
-
-	pthread_mutex_lock(&l->lock);
-	if (!l->ring)
-		l->ring = malloc(BACKLOG_SIZE);
-	if (l->ring && l->used + size <= BACKLOG_SIZE) {
-		at = (uint32_t)((l->head + l->used) % BACKLOG_SIZE);
-		ring_copy(l, at, &note, sizeof(note), true);
-		at = (uint32_t)((at + sizeof(note)) % BACKLOG_SIZE);
-		ring_copy(l, at, (void *)frame->data, frame->len, true);
-		l->used += size;
-	} else {
-		l->dropped++;
-	}
-	pthread_mutex_unlock(&l->lock);
-}
-
-static bool backlog_take(struct igb_backlog *l, uint8_t *buf, struct note *note)
-{
-	bool any;
-
-	pthread_mutex_lock(&l->lock);
-	any = l->used;
-	if (any) {
-		ring_copy(l, l->head, note, sizeof(*note), false);
-		l->head = (uint32_t)((l->head + sizeof(*note)) % BACKLOG_SIZE);
-		ring_copy(l, l->head, buf, note->len, false);
-		l->head = (uint32_t)((l->head + note->len) % BACKLOG_SIZE);
-		l->used -= (uint32_t)sizeof(*note) + note->len;
-	}
-	pthread_mutex_unlock(&l->lock);
-	return any;
-}
-
-void igb_backlog_clear(struct igb_fn *fn)
-{
-	pthread_mutex_lock(&fn->backlog.lock);
-	fn->backlog.head = fn->backlog.used = 0;
-	pthread_mutex_unlock(&fn->backlog.lock);
-}
-
-/* Under the lock, with may_wait. True: there was something. */
-bool igb_backlog_run(struct igb_fn *fn)
-{
-	uint8_t buf[IGB_FRAME_MAX + 8];
-	struct note note;
-	unsigned n = 0;
-
-	while (n < IGB_BATCH && backlog_take(&fn->backlog, buf, &note)) {
-		struct igb_frame frame = { .data = buf, .len = note.len };
-
-		(void)igb_rx(fn, &frame, note.source);
-		n++;
-	}
-	igb_rx_done(fn);
-	return n;
-}
-
 /* ------------------------------------------------------------------ delivery */
 
 static void deliver(struct igb_fn *fn, unsigned source, const struct igb_frame *frames, unsigned n)
@@ -235,13 +154,18 @@ static void deliver(struct igb_fn *fn, unsigned source, const struct igb_frame *
 
 	if (!slow)
 		pcif_lock(fn->f);
+	/* Behind those that wait. */
+	if (!slow && source == IGB_UPLINK && fn->backlog.used)
+		ret = -ENOBUFS;
 	for (unsigned i = 0; i < n; i++) {
 		if (!(frames[i].ports & BIT(fn->port)))
 			continue;
 		if (!slow && !ret)
 			ret = igb_rx(fn, &frames[i], source);
 		if (slow || ret)
-			backlog_put(fn, &frames[i], source);
+			igb_backlog_put(fn, &frames[i], source);
+		if (ret == -ENOBUFS && !fn->vf)
+			igb_count(fn->card, STAT_RNBC, 1);
 	}
 	if (!slow) {
 		igb_rx_done(fn);

@@ -18,6 +18,11 @@ static void receive(void *data, const struct netup_frame *frames, unsigned n)
 	igb_switch(data, IGB_UPLINK, in, n, NULL);
 }
 
+static bool ready(void *data)
+{
+	return igb_backlogs_ready(data);
+}
+
 /* The cable of the PF's port. VFs are ports of the switch, which carries their frames anyway. */
 static void link_changed(void *data, bool up)
 {
@@ -32,7 +37,7 @@ static void link_changed(void *data, bool up)
 int igb_uplink_new(struct igb_card *card, const struct pcif_params *params,
 		   struct pcif_reply_error *err)
 {
-	const struct netup_owner owner = { card, receive, link_changed };
+	const struct netup_owner owner = { card, receive, link_changed, ready };
 	const char *how = pcif_param(params, "uplink"), *pcap = pcif_param(params, "pcap");
 	int ret = 0;
 

@@ -93,7 +93,7 @@ static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *
 		if (w->quiet)
 			(void)pcif_regs_scan(fn->regs);
 	}
-	if (fn->slow)
+	if (fn->backlog.used)
 		work |= igb_backlog_run(fn);
 	if (fn->tx_pending)
 		work |= transmit(fn, b, resume_ns);

@@ -12,10 +12,13 @@
 
 #include "device/net/priv.h"
 
-int netconn_init(struct netconn *c, struct netup *up, void (*lost)(void *data), void *data)
+int netconn_init(struct netconn *c, struct netup *up, bool keeps, void (*lost)(void *data),
+		 void *data)
 {
-	*c = (struct netconn){ .up = up, .fd = -1, .lost = lost, .data = data };
-	c->in.buf = malloc(NETSTREAM_BUF);
+	*c = (struct netconn){ .up = up, .fd = -1, .keeps = keeps, .lost = lost, .data = data };
+	/* Twice the window: what is left of it is moved to the front not too often. */
+	c->in.size = keeps ? 2 * NETCONN_WINDOW : NETSTREAM_BUF;
+	c->in.buf = malloc(c->in.size);
 	c->out = malloc(NETCONN_OUT);
 	return c->in.buf && c->out ? 0 : -ENOMEM;
 }
@@ -45,12 +48,21 @@ static void write_out(struct netconn *c)
 	c->out_first = 0;
 }
 
+/* On the loop's thread. */
+static void watch(struct netconn *c)
+{
+	bool full = c->keeps && c->in.have >= NETCONN_WINDOW;
+
+	if (c->source)
+		loop_fd_modify(c->source, (full ? 0 : EPOLLIN) | (c->out_watched ? EPOLLOUT : 0));
+}
+
 static void watch_output(void *data)
 {
 	struct netconn *c = data;
 
-	if (c->source)
-		loop_fd_modify(c->source, EPOLLIN | EPOLLOUT);
+	c->out_watched = true;
+	watch(c);
 }
 
 void netconn_flush(struct netconn *c)
@@ -88,7 +100,8 @@ static void can_write(struct netconn *c)
 	write_out(c);
 	if (!c->out_len) {
 		c->out_waits = false;
-		loop_fd_modify(c->source, EPOLLIN);
+		c->out_watched = false;
+		watch(c);
 	}
 	pthread_mutex_unlock(&c->up->lock);
 }
@@ -98,25 +111,70 @@ static void take(void *data, const struct netup_frame *frames, unsigned n)
 	netup_deliver(((struct netconn *)data)->up, frames, n);
 }
 
+static bool has_room(struct netconn *c)
+{
+	const struct netup_owner *o = &c->up->owner;
+
+	return !c->keeps || !o->ready || o->ready(o->data);
+}
+
+static void go_on(void *data, uint32_t events);
+
+/* Gives the owner what it has room for, or all that there is. -EPROTO: hang up. */
+static int hand_on(struct netconn *c, bool all)
+{
+	uint64_t wrong = c->in.wrong;
+	uint32_t before;
+	bool room;
+	int ret;
+
+	do {
+		before = c->in.have;
+		room = all || has_room(c);
+		ret = room ? netstream_take(&c->in, 0, take, c) : 0;
+	} while (!ret && c->in.have != before);
+	atomic_fetch_add(&c->up->received_dropped, c->in.wrong - wrong);
+	if (ret)
+		log_warn("uplink=%s: the peer sent a length that no frame has: hung up",
+			 c->up->ops->name);
+	if (room) {
+		loop_source_free(c->pause);
+		c->pause = NULL;
+	} else if (!c->pause && loop_timer_add(c->up->loop, NETCONN_PAUSE_NS, NETCONN_PAUSE_NS,
+					       go_on, c, &c->pause)) {
+		return hand_on(c, true); /* there is nothing to wake us */
+	}
+	return ret;
+}
+
 /* One read a turn, so that nobody else on the loop is kept waiting. False: there is no more. */
 static bool can_read(struct netconn *c)
 {
 	uint32_t size;
 	uint8_t *room = netstream_room(&c->in, &size);
 	ssize_t n = recv(c->fd, room, size, MSG_DONTWAIT);
-	uint64_t wrong = c->in.wrong;
-	int ret;
 
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
-	if (!n)
-		return false;
-	ret = netstream_take(&c->in, (uint32_t)n, take, c);
-	atomic_fetch_add(&c->up->received_dropped, c->in.wrong - wrong);
-	if (ret)
-		log_warn("uplink=%s: the peer sent a length that no frame has: hung up",
-			 c->up->ops->name);
-	return !ret;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return true;
+	if (n > 0)
+		c->in.have += (uint32_t)n;
+	return !hand_on(c, n <= 0) && n > 0;
+}
+
+static void hang_up(struct netconn *c)
+{
+	netconn_close(c);
+	c->lost(c->data);
+}
+
+static void go_on(void *data, uint32_t events)
+{
+	struct netconn *c = data;
+
+	if (hand_on(c, false))
+		hang_up(c);
+	else
+		watch(c);
 }
 
 static void on_event(void *data, uint32_t events)
@@ -125,10 +183,12 @@ static void on_event(void *data, uint32_t events)
 
 	if (events & EPOLLOUT)
 		can_write(c);
-	if (events & ~(uint32_t)EPOLLOUT && !can_read(c)) {
-		netconn_close(c);
-		c->lost(c->data);
-	}
+	if (!(events & ~(uint32_t)EPOLLOUT))
+		return;
+	if (!can_read(c))
+		hang_up(c);
+	else if (c->keeps)
+		watch(c);
 }
 
 int netconn_open(struct netconn *c, int fd)
@@ -139,10 +199,10 @@ int netconn_open(struct netconn *c, int fd)
 		close(fd);
 		return ret;
 	}
-	c->in.have = c->in.skip = 0;
+	c->in.first = c->in.have = c->in.skip = 0;
 	pthread_mutex_lock(&c->up->lock);
 	c->out_first = c->out_len = 0;
-	c->out_waits = false;
+	c->out_waits = c->out_watched = false;
 	c->fd = fd;
 	pthread_mutex_unlock(&c->up->lock);
 	netup_set_link(c->up, true);
@@ -154,7 +214,8 @@ void netconn_close(struct netconn *c)
 	int fd;
 
 	loop_source_free(c->source);
-	c->source = NULL;
+	loop_source_free(c->pause);
+	c->source = c->pause = NULL;
 	pthread_mutex_lock(&c->up->lock);
 	fd = fd_steal(&c->fd);
 	pthread_mutex_unlock(&c->up->lock);

@@ -20,6 +20,8 @@
 #define NETUP_FRAME_MIN 14u   /* an Ethernet header; shorter ones are dropped */
 #define NETUP_PADDED 60u      /* what a frame has at least when it arrives */
 #define NETUP_BATCH 64	      /* frames given to an owner at once */
+#define NETUP_READ_MAX                                                                             \
+	KIB(128) /* bytes, with 4 more for each frame, between two looks at ready() */
 
 struct netup;
 
@@ -33,6 +35,9 @@ struct netup_owner {
 	void *data;
 	void (*receive)(void *data, const struct netup_frame *frames, unsigned n);
 	void (*link)(void *data, bool up); /* it changed */
+	/* Whether there is room for NETUP_READ_MAX bytes of frames; for uplinks that keep what
+	 * there is (user). NULL: always. */
+	bool (*ready)(void *data);
 };
 
 struct netup_counts {

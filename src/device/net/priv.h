@@ -43,23 +43,22 @@ void netup_deliver(struct netup *up, const struct netup_frame *frames, unsigned 
  * A length of 32 bits, big endian, before each frame, over a stream: that of QEMU's `-netdev
  * stream` and of passt.
  */
-#define NETSTREAM_BUF KIB(128)
+#define NETSTREAM_BUF NETUP_READ_MAX
 #define NETSTREAM_LENGTH_MAX (KIB(64) + 4096u) /* what QEMU takes; a longer one is no length */
 
 struct netstream {
-	uint8_t *buf;	/* NETSTREAM_BUF bytes */
-	uint32_t have;	/* bytes of it that are not taken yet */
-	uint32_t skip;	/* bytes to come of a frame that is too long for us */
-	uint64_t wrong; /* frames whose length is no frame's */
+	uint8_t *buf;
+	uint32_t size;	      /* of it: NETSTREAM_BUF or more */
+	uint32_t first, have; /* bytes of it that are not taken yet */
+	uint32_t skip;	      /* bytes to come of a frame that is too long for us */
+	uint64_t wrong;	      /* frames whose length is no frame's */
 };
 
-static inline uint8_t *netstream_room(struct netstream *s, uint32_t *size)
-{
-	*size = (uint32_t)NETSTREAM_BUF - s->have;
-	return s->buf + s->have;
-}
+/* A place for what comes, and how much may. */
+uint8_t *netstream_room(struct netstream *s, uint32_t *size);
 /**
- * netstream_take() - @n more bytes are in the buffer; gives the frames that are whole to @cb.
+ * netstream_take() - @n more bytes are in the buffer; gives frames that are whole to @cb, of up to
+ * NETUP_READ_MAX bytes: all that there are in a buffer that has no more.
  * -EPROTO: this is no framing, and nothing after it can be understood.
  */
 int netstream_take(struct netstream *s, uint32_t n,
@@ -68,21 +67,27 @@ int netstream_take(struct netstream *s, uint32_t n,
 
 /* ------------------------------------------------------------------ conn.c: a connection */
 
-#define NETCONN_OUT MIB(1) /* bytes put aside for a slow peer */
+#define NETCONN_WINDOW MIB(8)	 /* bytes kept of a peer that sends a whole window at once */
+#define NETCONN_OUT MIB(1)	 /* bytes put aside for a slow peer */
+#define NETCONN_PAUSE_NS 500000u /* then the owner is asked again */
 
 struct netconn {
 	struct netup *up;
 	int fd; /* -1: there is none. Under netup.lock, written by the loop's thread only */
 	struct loop_source *source;
+	bool keeps;		   /* what the owner has no room for, up to NETCONN_WINDOW */
+	struct loop_source *pause; /* until the owner is asked again; NULL: it has room */
 	struct netstream in;
 	uint8_t *out; /* under netup.lock, as the next three */
 	uint32_t out_first, out_len;
 	bool out_waits;		  /* for the peer to read */
+	bool out_watched;	  /* the loop's thread: it is watched for that */
 	void (*lost)(void *data); /* the peer is gone, and fd closed */
 	void *data;
 };
 
-int netconn_init(struct netconn *c, struct netup *up, void (*lost)(void *data), void *data);
+int netconn_init(struct netconn *c, struct netup *up, bool keeps, void (*lost)(void *data),
+		 void *data);
 int netconn_open(struct netconn *c, int fd); /* consumes @fd; the link goes up */
 void netconn_close(struct netconn *c);	     /* the link goes down */
 void netconn_fini(struct netconn *c);

@@ -249,7 +249,8 @@ static int sock_open(struct netup *up, const char *arg, struct pcif_reply_error 
 	s->lock_fd = s->listen_fd = -1;
 	s->addr.sun_family = AF_UNIX;
 	strcpy(s->addr.sun_path, arg);
-	if (netconn_init(&s->conn, up, lost, s) || asprintf(&s->lock_path, "%s.lock", arg) < 0)
+	if (netconn_init(&s->conn, up, false, lost, s) ||
+	    asprintf(&s->lock_path, "%s.lock", arg) < 0)
 		return pcif_error(err, -ENOMEM, "out of memory");
 	return 0;
 }

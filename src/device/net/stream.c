@@ -46,23 +46,34 @@ static int take_one(struct netstream *s, const uint8_t *p, uint32_t have, uint32
 	return 0;
 }
 
+uint8_t *netstream_room(struct netstream *s, uint32_t *size)
+{
+	if (s->first && s->size - s->first - s->have < NETSTREAM_BUF) {
+		memmove(s->buf, s->buf + s->first, s->have);
+		s->first = 0;
+	}
+	*size = s->size - s->first - s->have;
+	return s->buf + s->first + s->have;
+}
+
 int netstream_take(struct netstream *s, uint32_t n,
 		   void (*cb)(void *data, const struct netup_frame *frames, unsigned n), void *data)
 {
 	struct found f = { .n = 0, .cb = cb, .data = data };
-	uint32_t at = 0, taken;
+	uint32_t at = 0, taken, end;
 	int ret = 0;
 
 	s->have += n;
+	end = MIN(s->have, NETUP_READ_MAX);
 	do {
 		taken = MIN(s->skip, s->have - at);
 		s->skip -= taken;
 		if (!taken)
-			ret = take_one(s, s->buf + at, s->have - at, &taken, &f);
+			ret = take_one(s, s->buf + s->first + at, end - at, &taken, &f);
 		at += taken;
-	} while (taken);
+	} while (taken && at < end);
 	hand_over(&f);
-	memmove(s->buf, s->buf + at, s->have - at);
 	s->have -= at;
+	s->first = s->have ? s->first + at : 0;
 	return ret;
 }

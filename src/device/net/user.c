@@ -97,6 +97,15 @@ static int move_up(int *fd)
 	return 0;
 }
 
+/* Room for what it sends until our thread has its turn: as much as the system gives. */
+static void widen(int sock)
+{
+	int size = MIB(4);
+
+	if (setsockopt(sock, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+		(void)setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 static int launch(struct user *u)
 {
 	int pair[2], pipe_fds[2], ret;
@@ -109,6 +118,7 @@ static int launch(struct user *u)
 		close(pair[1]);
 		return ret;
 	}
+	widen(pair[1]);
 	ret = move_up(&pair[1]);
 	ret = ret ? ret : move_up(&pipe_fds[1]);
 	ret = ret ? ret : spawn(u, pair[1], pipe_fds[1]);
@@ -209,7 +219,9 @@ static int user_open(struct netup *up, const char *arg, struct pcif_reply_error 
 		return pcif_error(err, -ENOMEM, "out of memory");
 	u->up = up;
 	u->err_fd = -1;
-	if (netconn_init(&u->conn, up, lost, u))
+	/* It sends all that its guest's window takes, drops what its socket does not, and has no
+	 * congestion control: one lost frame makes it send all that is under way again. */
+	if (netconn_init(&u->conn, up, true, lost, u))
 		return pcif_error(err, -ENOMEM, "out of memory");
 	u->program = find_program("passt");
 	if (!u->program)
