@@ -3,8 +3,8 @@
  * Runs in a guest: what busybox has no tool for.
  *
  *   nettool send IF TO FROM N   sends N frames of EtherType 0x88b5 (IEEE: for experiments)
- *   nettool count IF SECONDS    says how many came, "@@frames N"; first "@@counts yes"
- *   nettool fetch IP PORT       what a TCP server sends, to standard output
+ *   nettool count IF SECONDS    says how many came, "@@frames N", once none came for SECONDS after
+ * one; first "@@counts yes" nettool fetch IP PORT       what a TCP server sends, to standard output
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -62,9 +62,11 @@ static long now_ms(void)
 	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+#define FIRST_MS 60000 /* so long until the first one */
+
 static int count_frames(int fd, unsigned seconds)
 {
-	long end = now_ms() + 1000L * seconds, left;
+	long end = now_ms() + FIRST_MS, left;
 	struct pollfd p = { fd, POLLIN, 0 };
 	uint8_t frame[SIZE];
 	unsigned n = 0;
@@ -72,8 +74,10 @@ static int count_frames(int fd, unsigned seconds)
 	printf("@@counts yes\n");
 	fflush(stdout);
 	while ((left = end - now_ms()) > 0)
-		if (poll(&p, 1, (int)left) == 1 && recv(fd, frame, sizeof(frame), 0) > 0)
+		if (poll(&p, 1, (int)left) == 1 && recv(fd, frame, sizeof(frame), 0) > 0) {
 			n++;
+			end = now_ms() + 1000L * seconds;
+		}
 	printf("@@frames %u\n", n);
 	return 0;
 }
