@@ -36,6 +36,7 @@ ethtool -S eth0 > /tmp/s
 say sent $(sed -n 's/ *tx_broadcast: //p' /tmp/s) dropped $(sed -n 's/ *tx_dropped: //p' /tmp/s)
 rmmod igb && insmod /mod/igb.ko && ip link set eth0 up; net_wait
 say reload $(cat /sys/class/net/eth0/carrier)
+say vfs $(cat /sys/class/net/eth0/device/sriov_totalvfs 2>/dev/null || echo none)
 """
 
 
@@ -44,7 +45,7 @@ def body(tap, args, place):
         skip_all("ethtool is not installed (package ethtool)")
     keys = f",{args.device_keys}" if args.device_keys else ""
     legacy = args.device_keys == "mmio=trap"
-    g = Guest(SCRIPT, place, devices=[f"igb,bdf={BDF},mac=52:54:00:12:34:56{keys}"],
+    g = Guest(SCRIPT, place, devices=[f"igb,bdf={BDF},mac=52:54:00:12:34:56,vfs=2{keys}"],
               passthrough=(BDF,), shared_memory=not args.anonymous_memory, programs=(ETHTOOL,),
               hardware=True, smp=1, append="pci=nomsi" if legacy else "")
     tap.equal(g.run(), 0, "uvfio run ends with QEMU's status 0")
@@ -64,6 +65,7 @@ def body(tap, args, place):
     tap.equal(said.get("vlan"), "ok", "a VLAN on it")
     tap.equal(said.get("sent"), "3 dropped 0", "three ARP requests, counted by the card")
     tap.equal(said.get("reload"), "1", "the driver unloaded and loaded")
+    tap.equal(said.get("vfs"), "none", "a guest sees nothing of the card's VFs")
     if tap.bad:
         print("# " + g.tail(40).replace("\n", "\n# "))
 

@@ -76,8 +76,6 @@ static void options(void **state)
 		{ "mac", "01:00:5e:00:00:01", "group" },
 		{ "mac", "00:00:00:00:00:00", "zero" },
 		{ "vfs", "8", "vfs" },
-		{ "vf_vlan", "4095", "vf_vlan" },
-		{ "vf_rate", "0", "vf_rate" },
 		{ "mmio", "some", "mmio" },
 		{ "mac", "52:54:00:12:34:5g", "six bytes" },
 	};

@@ -236,11 +236,22 @@ static void segmentation_in_several_batches(void **state)
 	assert_int_equal(reg_read(pf, 0x40fc), 4);
 }
 
+static void join_vlan(struct nic *n, uint32_t vlan)
+{
+	reg_write(n, 0x800, IGB_MSG_SET_VLAN | 1 << 16);
+	reg_write(n, 0x804, vlan);
+	reg_write(n, 0xc40, IGB_V2P_REQ);
+	assert_int_equal(reg_read(n, 0x800),
+			 IGB_MSG_SET_VLAN | 1 << 16 | IGB_MSG_CTS | IGB_MSG_ACK);
+}
+
 static void vlans(void **state)
 {
 	uint8_t out[200], in[IGB_FRAME_MAX];
 	uint32_t status = 0;
 
+	join_vlan(a, 5);
+	join_vlan(a, 7);
 	frame_make(out, 100, pf->mac, a->mac, 0x88b5);
 	context_for(a, false, false, 0, 0x6005);
 	tx_desc(a, tx_buf(a, out, 100), TX_DATA | IGB_TXD_EOP | IGB_TXD_VLE | 100, 100 << 14);
@@ -274,9 +285,7 @@ static void vlans(void **state)
 	memcpy(in + 16, out + 12, 88);
 	nic_send(c, a, in, 104);
 	assert_int_equal(nic_receive(b, in + 200, &status), 0);
-	reg_write(b, 0x800, IGB_MSG_SET_VLAN | 1 << 16);
-	reg_write(b, 0x804, 7);
-	reg_write(b, 0xc40, IGB_V2P_REQ);
+	join_vlan(b, 7);
 	nic_send(c, a, in, 104);
 	assert_int_equal(nic_receive(b, in, &status), 100);
 	assert_true(status & IGB_RXD_VP);

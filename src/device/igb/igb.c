@@ -269,67 +269,7 @@ static void destroy(void *state)
 		card_free(card);
 }
 
-/* ------------------------------------------------------------------ options */
-
-static int parse_mac(const char *key, const char *text, uint8_t mac[6],
-		     struct pcif_reply_error *err)
-{
-	unsigned m[6];
-	int end = 0;
-
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5],
-		   &end) != 6 ||
-	    text[end] || end != 17)
-		return pcif_error(err, -EINVAL, "%s=%s: give six bytes, like 52:54:00:12:34:56",
-				  key, text);
-	for (unsigned i = 0; i < 6; i++)
-		mac[i] = (uint8_t)m[i];
-	if (mac[0] & 1 || !memcmp(mac, "\0\0\0\0\0\0", 6))
-		return pcif_error(err, -EINVAL,
-				  "%s=%s: a card's address is not zero, nor a group's (the first "
-				  "byte is even)",
-				  key, text);
-	return 0;
-}
-
-/* Locally administered, and the same for the same address on the bus. */
-static void default_mac(struct igb_card *card, struct pcif *f)
-{
-	struct pci_bdf bdf = pcif_bdf(f);
-
-	card->mac[0] = 0x02;
-	card->mac[1] = 0x75;
-	card->mac[2] = (uint8_t)(bdf.domain ^ 0x66);
-	card->mac[3] = bdf.bus;
-	card->mac[4] = (uint8_t)(bdf.dev << 3 | bdf.fn);
-	card->mac[5] = 0;
-}
-
-static int parse(struct igb_card *card, struct pcif *f, const struct pcif_params *params,
-		 struct pcif_reply_error *err)
-{
-	static const char *const ways[] = { "trap", "queues", "shared", NULL };
-	static const char *const off_on[] = { "off", "on", NULL };
-	unsigned mmio = IGB_MMIO_QUEUES, vlan = 0, spoof = true, trust = false, rate = 0;
-	const char *mac = pcif_param(params, "mac");
-	int ret;
-
-	default_mac(card, f);
-	ret = mac ? parse_mac("mac", mac, card->mac, err) : 0;
-	if (ret || (ret = pcif_param_choice(params, "mmio", ways, &mmio, err)) ||
-	    (ret = pcif_param_number(params, "vfs", 0, IGB_VFS, &card->n_vfs, err)) ||
-	    (ret = pcif_param_number(params, "vf_vlan", 0, 4094, &vlan, err)) ||
-	    (ret = pcif_param_number(params, "vf_rate", 1, 100000, &rate, err)) ||
-	    (ret = pcif_param_choice(params, "vf_spoof_check", off_on, &spoof, err)) ||
-	    (ret = pcif_param_choice(params, "vf_trust", off_on, &trust, err)))
-		return ret;
-	card->mmio = mmio;
-	card->vf_policy.vlan = (uint16_t)vlan;
-	card->vf_policy.spoof_check = spoof;
-	card->vf_policy.trust = trust;
-	card->vf_policy.rate = rate * 125000ull;
-	return 0;
-}
+/* ------------------------------------------------------------------ models */
 
 static const struct pcif_desc igb_desc = {
 	.vendor = IGB_VENDOR, .device = IGB_DEVICE, .subsystem_vendor = IGB_VENDOR,
@@ -378,7 +318,7 @@ int igb_create(struct pcif *f, const struct pcif_params *params, struct pcif_des
 	pthread_cond_init(&card->ports_cond, NULL);
 	pthread_rwlock_init(&card->sw, NULL);
 	igb_worker_init(&card->worker, card, NULL);
-	ret = parse(card, f, params, err);
+	ret = igb_options_parse(card, f, params, err);
 	if (ret)
 		goto err_free;
 	igb_nvm_init(card);
@@ -424,11 +364,7 @@ static int create_vf(struct pcif *f, void *pf_state, unsigned index, struct pcif
 
 	if (!fn)
 		return pcif_error(err, -ENOMEM, "out of memory");
-	fn->policy = card->vf_policy;
-	memcpy(fn->policy.mac, card->mac, 6);
-	/* The addresses after the PF's, locally administered. */
-	fn->policy.mac[0] |= 2;
-	fn->policy.mac[5] = (uint8_t)(card->mac[5] + index + 1);
+	fn->policy = card->vf_policies[index];
 	desc->msix_vectors = IGB_VF_VECTORS;
 	desc->msix_bar = BAR_MSIX;
 	desc->msix_table_offset = 0;
@@ -438,29 +374,10 @@ static int create_vf(struct pcif *f, void *pf_state, unsigned index, struct pcif
 	return 0;
 }
 
-static const struct pcif_option options[] = {
-	{ "mac", "XX:XX:XX:XX:XX:XX  address of the PF; VFs have the next ones (default: made from "
-		 "the bus address)" },
-	{ "mmio", "trap|queues|shared  what clients may map: nothing, the queues' registers (the "
-		  "default), all" },
-	{ "vfs", "N  virtual functions that it can have, 0 to 7 (default 0)" },
-	{ "vf_vlan",
-	  "N  VLAN that all VFs are on, 1 to 4094; they do not see it (default 0: none)" },
-	{ "vf_rate", "N  megabits a second that each VF may send (default: no limit)" },
-	{ "vf_spoof_check", "on|off  whether a VF may send from its own addresses only (on)" },
-	{ "vf_trust",
-	  "on|off  whether a VF may listen to everything and change its address (off)" },
-	{ "uplink",
-	  "none|user|socket:PATH|tap:NAME|pcap:FILE  where frames for nobody on the card go "
-	  "(none)" },
-	{ "pcap", "FILE  record what the switch carries" },
-	{ NULL, NULL },
-};
-
 const struct pcif_model device_igb = {
 	.name = "igb",
 	.summary = "network card, Intel 82576, with virtual functions (see docs/igb.md)",
-	.options = options,
+	.options = igb_options,
 	.create = create,
 	.create_vf = create_vf,
 	.destroy = destroy,

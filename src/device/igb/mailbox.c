@@ -51,18 +51,35 @@ static bool refuse(_Atomic uint64_t *of_vf, _Atomic uint64_t *of_card)
 	return false;
 }
 
+static bool has_address(const struct igb_policy *p, const uint8_t *mac)
+{
+	bool own = !memcmp(mac, p->current, 6);
+
+	for (unsigned i = 0; !own && i < p->n_extra; i++)
+		own = !memcmp(mac, p->extra[i], 6);
+	return own;
+}
+
+/* 0 is no VLAN, only a priority. Where the port has one, tags are no matter of ours. */
+static bool has_vlan(const struct igb_policy *p, const uint8_t *data, uint32_t len, int tag)
+{
+	unsigned vlan;
+
+	if (tag < 0 && len >= 16 && data[12] == 0x81 && !data[13])
+		tag = data[14] << 8 | data[15];
+	vlan = tag < 0 ? 0 : (unsigned)tag & 0xfff;
+	return !vlan || p->vlan || p->vlans[vlan / 32] >> vlan % 32 & 1;
+}
+
 /* Whether the VF may send the frame: from an address, and on a VLAN, that are its own. */
-bool igb_policy_allows(struct igb_fn *vf, const uint8_t *data, uint32_t len)
+bool igb_policy_allows(struct igb_fn *vf, const uint8_t *data, uint32_t len, int tag)
 {
 	const struct igb_policy *p = &vf->policy;
-	bool own;
 
 	if (!p->clear_to_send || len < 14)
 		return refuse(&vf->muted, &vf->card->muted);
-	own = !memcmp(data + 6, p->current, 6);
-	for (unsigned i = 0; !own && i < p->n_extra; i++)
-		own = !memcmp(data + 6, p->extra[i], 6);
-	return own || !p->spoof_check || refuse(&vf->spoofed, &vf->card->spoofed);
+	return !p->spoof_check || (has_address(p, data + 6) && has_vlan(p, data, len, tag)) ||
+	       refuse(&vf->spoofed, &vf->card->spoofed);
 }
 
 #define SECOND_NS 1000000000u

@@ -197,7 +197,7 @@ struct igb_card {
 	enum igb_mmio mmio;
 	bool manual; /* no threads: tests and fuzzing */
 	uint8_t mac[6];
-	struct igb_policy vf_policy; /* what VFs begin with */
+	struct igb_policy vf_policies[IGB_VFS]; /* as the options say */
 	uint16_t nvm[IGB_NVM_WORDS];
 	uint16_t phy[32];
 	uint16_t phy_page;
@@ -238,6 +238,12 @@ int igb_create(struct pcif *f, const struct pcif_params *params, struct pcif_des
 void igb_fn_reset(struct igb_fn *fn, bool soft);
 struct igb_fn *igb_port_get(struct igb_card *card, unsigned port); /* NULL: nobody is there */
 void igb_port_put(struct igb_fn *fn);
+
+/* ------------------------------------------------------------------ options.c */
+
+extern const struct pcif_option igb_options[];
+int igb_options_parse(struct igb_card *card, struct pcif *f, const struct pcif_params *params,
+		      struct pcif_reply_error *err);
 
 /* ------------------------------------------------------------------ phy.c */
 
@@ -354,7 +360,8 @@ void igb_uplink_send(struct igb_card *card, const struct igb_frame *frames, unsi
 
 void igb_policy_reset(struct igb_fn *vf);
 void igb_policy_filter(struct igb_fn *vf, struct igb_filter *filter);
-bool igb_policy_allows(struct igb_fn *vf, const uint8_t *data, uint32_t len);
+/* @tag: what is put in; -1: nothing is. */
+bool igb_policy_allows(struct igb_fn *vf, const uint8_t *data, uint32_t len, int tag);
 /* When the VF may send on; 0: now. What it sent is paid for. */
 uint64_t igb_policy_wait(const struct igb_fn *vf, uint64_t now);
 void igb_policy_pay(struct igb_fn *vf, uint64_t now, const struct igb_batch *b);

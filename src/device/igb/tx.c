@@ -60,7 +60,7 @@ static const struct igb_tx_context *context(const struct tx *t)
 
 /* ------------------------------------------------------------------ frames */
 
-static uint8_t *insert_tag(uint8_t *data, uint32_t *len, uint16_t tag)
+static void insert_tag(uint8_t *data, uint32_t *len, uint16_t tag)
 {
 	memmove(data + 16, data + 12, *len - 12);
 	data[12] = 0x81;
@@ -68,7 +68,17 @@ static uint8_t *insert_tag(uint8_t *data, uint32_t *len, uint16_t tag)
 	data[14] = (uint8_t)(tag >> 8);
 	data[15] = (uint8_t)tag;
 	*len += 4;
-	return data;
+}
+
+/* What the driver wants put in; -1: nothing. */
+static int tag_of(const struct tx *t)
+{
+	uint32_t cmd = t->q->cmd;
+
+	if (!(cmd & IGB_TXD_VLE) || (!t->fn->vf && !(igb_get(t->fn, IGB_R_CTRL, 0) & IGB_CTRL_VME)))
+		return -1;
+	return (int)(cmd & IGB_TXD_DEXT ? IGB_CTXT_VLAN(le32_get(context(t)->lens))
+					: IGB_TXD_LEGACY_VLAN(t->q->olinfo));
 }
 
 /* The frame is complete. */
@@ -76,17 +86,14 @@ static void emit(struct tx *t, uint8_t *data, uint32_t len)
 {
 	struct igb_fn *fn = t->fn;
 	struct igb_batch *b = t->b;
-	uint32_t cmd = t->q->cmd;
-	uint16_t port_vlan = fn->vf ? fn->policy.vlan : 0;
+	int tag = tag_of(t);
 
-	if (fn->vf && !igb_policy_allows(fn, data, len))
+	if (fn->vf && !igb_policy_allows(fn, data, len, tag))
 		return;
-	if (port_vlan)
-		insert_tag(data, &len, port_vlan);
-	else if (cmd & IGB_TXD_VLE && (fn->vf || igb_get(fn, IGB_R_CTRL, 0) & IGB_CTRL_VME))
-		insert_tag(data, &len,
-			   (uint16_t)(cmd & IGB_TXD_DEXT ? IGB_CTXT_VLAN(le32_get(context(t)->lens))
-							 : IGB_TXD_LEGACY_VLAN(t->q->olinfo)));
+	if (fn->vf && fn->policy.vlan)
+		tag = fn->policy.vlan;
+	if (tag >= 0)
+		insert_tag(data, &len, (uint16_t)tag);
 	if (len < MIN_FRAME) {
 		memset(data + len, 0, MIN_FRAME - len);
 		len = MIN_FRAME;
