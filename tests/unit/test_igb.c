@@ -352,23 +352,27 @@ static unsigned take_all(struct card *c, struct nic *n, unsigned expected)
 
 /* What comes in by the uplink waits for receive buffers, in order, and for no more than it has to;
  * what another function sends does not. */
-static void uplink_waits_for_buffers(void **state)
+static void waits_for_buffers(bool slow)
 {
 	struct card *c = card_new("vfs=2", 2);
 	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
 	struct pcif_counter counters[PCIF_COUNTERS_MAX];
-	unsigned n = 2 * RING;
+	unsigned n = 2 * RING, lost = slow ? 9 : 10;
 	uint8_t out[64];
 
+	if (slow)
+		nic_memory_of_process(b);
 	nic_start(a);
 	nic_start(b);
 	for (unsigned i = 0; i < n; i++)
 		from_uplink(c, b, i);
 	assert_true(igb_backlogs_ready(c->card));
 	assert_int_equal(b->fn->missed, 0);
+	assert_int_equal(b->fn->slow, slow);
 	frame_make(out, sizeof(out), b->mac, a->mac, 0x88b5);
-	nic_send(c, a, out, sizeof(out));
-	assert_int_equal(b->fn->missed, 1);
+	if (!slow)
+		nic_send(c, a, out, sizeof(out));
+	assert_int_equal(b->fn->missed, !slow);
 	assert_int_equal(take_all(c, b, 0), n);
 	from_uplink(c, b, n);
 	assert_int_equal(take_all(c, b, n), 1);
@@ -376,11 +380,11 @@ static void uplink_waits_for_buffers(void **state)
 	for (n = 0; igb_backlogs_ready(c->card); n++)
 		from_uplink(c, b, n);
 	assert_true(n > RING && n < 1000);
-	for (; b->fn->missed < 10; n++)
+	for (; b->fn->missed < lost; n++)
 		from_uplink(c, b, n);
 	assert_int_equal(pcif_counters(b->f, counters), 3);
 	assert_string_equal(counters[2].name, "missed");
-	assert_int_equal(counters[2].value, 10);
+	assert_int_equal(counters[2].value, lost);
 	assert_false(igb_backlogs_ready(c->card));
 	assert_int_equal(take_all(c, b, 0), n - 9);
 	assert_true(igb_backlogs_ready(c->card));
@@ -393,6 +397,16 @@ static void uplink_waits_for_buffers(void **state)
 	nic_start(b);
 	assert_int_equal(take_all(c, b, 0), 0);
 	card_free(c);
+}
+
+static void uplink_waits_for_buffers(void **state)
+{
+	waits_for_buffers(false);
+}
+
+static void uplink_waits_for_a_slow_one(void **state)
+{
+	waits_for_buffers(true);
 }
 
 /* The PF counts what waited and what was lost; a ring that never has room makes nothing wait. */
@@ -517,6 +531,7 @@ int main(void)
 		cmocka_unit_test(interrupts_of_a_vf),
 		cmocka_unit_test(uplink),
 		cmocka_unit_test(uplink_waits_for_buffers),
+		cmocka_unit_test(uplink_waits_for_a_slow_one),
 		cmocka_unit_test(uplink_waits_for_the_pf),
 		cmocka_unit_test(rate_of_a_vf),
 		cmocka_unit_test(clock_counts),
