@@ -145,7 +145,7 @@ static void expect_counters(struct nic *n, uint64_t spoofed, uint64_t muted)
 {
 	struct pcif_counter out[PCIF_COUNTERS_MAX];
 
-	assert_int_equal(pcif_counters(n->f, out), 3);
+	assert_int_equal(pcif_counters(n->f, out), 4);
 	assert_string_equal(out[0].name, "spoofed");
 	assert_int_equal(out[0].value, spoofed);
 	assert_string_equal(out[1].name, "muted");
@@ -182,6 +182,7 @@ static void nonsense(void **state)
 {
 	struct card *c = card_new("vfs=2", 2);
 	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
+	struct pcif_counter counters[PCIF_COUNTERS_MAX];
 	uint8_t frame[100], in[IGB_FRAME_MAX];
 
 	nic_start(a);
@@ -196,6 +197,10 @@ static void nonsense(void **state)
 	assert_int_equal(nic_receive(b, in, NULL), 100);
 	assert_int_equal(nic_receive(b, in, NULL), 0);
 	assert_int_equal(reg_read(a, a->tx_base + 0x10), a->tx_tail);
+	assert_int_equal(pcif_counters(a->f, counters), 4);
+	assert_string_equal(counters[3].name, "discarded");
+	assert_int_equal(counters[3].value, 4);
+	assert_int_equal(c->card->discarded, 4);
 	reg_write(a, a->tx_base + 0x18, RING + 5);
 	card_pump(c);
 	expect(c, a, b, b->mac, 100, true);
@@ -209,6 +214,22 @@ static void nonsense(void **state)
 	assert_int_equal(nic_receive(b, in, NULL), 0);
 	assert_true((uint32_t)le64_get(rx_ring(b)[0].hi) == 0);
 	expect(c, a, b, b->mac, 100, true);
+	card_free(c);
+}
+
+/* A VF that has said hello and receives nothing yet: what is for it is lost, and counted. */
+static void queue_of_a_vf_off(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *a = &c->vfs[0], *b = &c->vfs[1];
+
+	nic_start(a);
+	nic_start(b);
+	reg_write(b, b->rx_base + 0x28, 0);
+	expect(c, a, b, b->mac, 100, false);
+	expect(c, a, b, broadcast, 100, false);
+	assert_int_equal(b->fn->missed, 2);
+	assert_int_equal(c->card->missed, 2);
 	card_free(c);
 }
 
@@ -382,7 +403,7 @@ static void waits_for_buffers(bool slow)
 	assert_true(n > RING && n < 1000);
 	for (; b->fn->missed < lost; n++)
 		from_uplink(c, b, n);
-	assert_int_equal(pcif_counters(b->f, counters), 3);
+	assert_int_equal(pcif_counters(b->f, counters), 4);
 	assert_string_equal(counters[2].name, "missed");
 	assert_int_equal(counters[2].value, lost);
 	assert_false(igb_backlogs_ready(c->card));
@@ -528,6 +549,7 @@ int main(void)
 		cmocka_unit_test(spoofed_frames_are_stopped),
 		cmocka_unit_test(nonsense),
 		cmocka_unit_test(no_buffers),
+		cmocka_unit_test(queue_of_a_vf_off),
 		cmocka_unit_test(interrupts_of_a_vf),
 		cmocka_unit_test(uplink),
 		cmocka_unit_test(uplink_waits_for_buffers),

@@ -186,7 +186,8 @@ static unsigned counters(void *state, struct pcif_counter *out)
 	out[0] = (struct pcif_counter){ "spoofed", fn->vf ? fn->spoofed : fn->card->spoofed };
 	out[1] = (struct pcif_counter){ "muted", fn->vf ? fn->muted : fn->card->muted };
 	out[2] = (struct pcif_counter){ "missed", fn->vf ? fn->missed : fn->card->missed };
-	return 3;
+	out[3] = (struct pcif_counter){ "discarded", fn->vf ? fn->discarded : fn->card->discarded };
+	return 4;
 }
 
 /* Which pages clients may map: all; those of the queues; none. */

@@ -189,6 +189,7 @@ struct igb_fn {
 	_Atomic uint32_t vf_stats[IGB_VF_STATS];
 	_Atomic uint64_t spoofed, muted; /* frames that it was not allowed to send */
 	_Atomic uint64_t missed;	 /* frames for it that found no receive buffer */
+	_Atomic uint64_t discarded;	 /* packets that no frame could be made of */
 };
 
 struct igb_card {
@@ -215,7 +216,7 @@ struct igb_card {
 	_Atomic uint32_t stats[IGB_STATS];
 	_Atomic uint64_t octets[IGB_STATS]; /* those of 64 bits, by the place of the low half */
 	_Atomic uint64_t spoofed, muted;    /* the same of all VFs, those that are gone too */
-	_Atomic uint64_t missed;
+	_Atomic uint64_t missed, discarded;
 	struct igb_worker worker;
 	struct netup *uplink; /* NULL: none */
 	struct netpcap *pcap; /* records what the switch carries; NULL: nothing does */

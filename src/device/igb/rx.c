@@ -348,8 +348,11 @@ int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
 	igb_parse(r.data, r.len, &r.h);
 	r.queue = choose_queue(&r);
 	r.q = &fn->rx[r.queue];
-	if (!fn->rx_on[r.queue] || (!fn->vf && !(igb_get(fn, IGB_R_RCTL, 0) & IGB_RCTL_EN)))
+	if (!fn->rx_on[r.queue] || (!fn->vf && !(igb_get(fn, IGB_R_RCTL, 0) & IGB_RCTL_EN))) {
+		if (fn->vf)
+			igb_count_missed(fn);
 		return 0;
+	}
 	check_sums(&r);
 	ret = ring_ready(&r);
 	if (ret == -ENOBUFS && source == IGB_UPLINK)

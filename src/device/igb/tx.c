@@ -49,8 +49,12 @@ static uint8_t *new_frame(struct igb_batch *b, uint32_t len)
 
 static void dropped(struct tx *t)
 {
-	if (!t->fn->vf)
+	if (t->fn->vf) {
+		atomic_fetch_add(&t->fn->discarded, 1);
+		atomic_fetch_add(&t->fn->card->discarded, 1);
+	} else {
 		igb_count(t->fn->card, STAT_DROPPED, 1);
+	}
 }
 
 static const struct igb_tx_context *context(const struct tx *t)
