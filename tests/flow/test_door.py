@@ -7,10 +7,13 @@ Usage: test_door.py UVFIO CLIENT [--as-root]. Inside `uvfio run` it calls itself
 Nothing here depends on time, save for the patience with which a hang is told."""
 
 import ctypes
+import fcntl
+import mmap
 import os
 import platform
 import select
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -131,6 +134,26 @@ def without(call, errno, argv):
     os.execvp(argv[0], argv)
 
 
+def leave_dirty(*bdfs):
+    """A client that owns several devices, stores to pages of theirs, and is gone."""
+    container = os.open("/dev/vfio/vfio", os.O_RDWR)
+    maps = []
+    for number, bdf in enumerate(bdfs):
+        link = os.readlink(f"/sys/bus/pci/devices/{bdf}/iommu_group")
+        group = os.open("/dev/vfio/" + os.path.basename(link), os.O_RDWR)
+        fcntl.ioctl(group, 0x3B68, struct.pack("i", container))  # VFIO_GROUP_SET_CONTAINER
+        if not number:
+            fcntl.ioctl(container, 0x3B66, 3)  # VFIO_SET_IOMMU
+        device = fcntl.ioctl(group, 0x3B6A, bytearray(bdf.encode() + b"\0"))
+        os.pwrite(device, b"\x07", (7 << 40) + 4)
+        for bar, size in ((1, 4096), (2, 65536)):
+            info = fcntl.ioctl(device, 0x3B6C, struct.pack("IIIIQQ", 32, 0, bar, 0, 0, 0))
+            maps.append(mmap.mmap(device, size, offset=struct.unpack("IIIIQQ", info)[5]))
+            for page in range(0, size, 4096):
+                maps[-1][page + 8:page + 12] = b"page"
+    os._exit(0)
+
+
 # ---------------------------------------------------------------- outside
 
 def adopt_orphans():
@@ -244,6 +267,19 @@ class Door:
         bad = [result for result in results if result[0]]
         self.tap.ok(not bad, "what the command finds started has left its process group", bad)
 
+    def left_dirty(self):
+        """The pages of a client that has ended are written back while the door closes its devices. On
+        one core the thread that reads requests is held up just then."""
+        more = [f"0000:{bus}:00.0" for bus in (66, 67)]
+        options = [word for bdf in more for word in ("-d", f"testdev,bdf={bdf}")]
+        script = self.place.visible(os.path.abspath(__file__))
+        results = []
+        while len(results) < 25 and (not results or results[-1][0] == 0):
+            results.append(self.run(PYTHON, script, "--leave-dirty", BDF, *more, options=options,
+                                    before=("taskset", "-c", "0")))
+        self.tap.equal(results[-1], (0, "", ""),
+                       f"a client of three devices leaves pages written to ({len(results)} times)")
+
     def launch_killed(self):
         """uvfio is killed at any moment of the launch: what it had started ends."""
         left = 0
@@ -323,6 +359,7 @@ def outside():
         for command in ("hold", "reopen"):
             door.killed_at_once(command)
         door.siblings()
+        door.left_dirty()
         door.launch_killed()
         door.refusals()
         door.not_run()
@@ -332,6 +369,8 @@ def outside():
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--leave-dirty":
+        leave_dirty(*sys.argv[2:])
     if sys.argv[1] == "--without":
         without(sys.argv[2], int(sys.argv[3]), sys.argv[4:])
     sys.exit(Inside(sys.argv[2]).all() if sys.argv[1] == "--inside" else outside())

@@ -238,6 +238,18 @@ void handle_put(struct door_dev *d, struct handle *h)
 		destroy(d, h);
 }
 
+bool handle_put_not_last(struct handle *h)
+{
+	uint64_t state = atomic_load_explicit(&h->state, memory_order_acquire);
+
+	do {
+		if (REFS(state) == 1)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&h->state, &state, state - 1, memory_order_acq_rel, memory_order_acquire));
+	return true;
+}
+
 void handle_close(struct door_dev *d, struct handle *h)
 {
 	if (!atomic_exchange(&h->closed, true))

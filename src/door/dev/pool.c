@@ -145,6 +145,17 @@ static struct deferred *deferred_new(struct door_dev *d, size_t size)
 	return q;
 }
 
+static void deferred_add(struct door_dev *d, struct deferred *q)
+{
+	q->next = NULL;
+	pthread_mutex_lock(&d->pool_lock);
+	*d->deferred_tail = q;
+	d->deferred_tail = &q->next;
+	atomic_fetch_add(&d->n_deferred, 1);
+	pthread_mutex_unlock(&d->pool_lock);
+	helper_wake(&d->spawner);
+}
+
 static void deferred_put(struct fuse_worker *w, const void *data, size_t size)
 {
 	struct door_dev *d = w->door;
@@ -157,25 +168,49 @@ static void deferred_put(struct fuse_worker *w, const void *data, size_t size)
 		fuse_reply(&r, -ENOMEM);
 		return;
 	}
-	q->next = NULL;
+	q->put = NULL;
 	q->size = size;
 	memcpy(q->data, data, size);
-	pthread_mutex_lock(&d->pool_lock);
-	*d->deferred_tail = q;
-	d->deferred_tail = &q->next;
-	atomic_fetch_add(&d->n_deferred, 1);
-	pthread_mutex_unlock(&d->pool_lock);
-	helper_wake(&d->spawner);
+	deferred_add(d, q);
 }
 
+/* At the end of the door nobody may read any more: fuse_pool_stop() deals with what is left. */
 static void run_deferred(struct fuse_worker *w)
 {
 	struct deferred *q;
 
-	while ((q = deferred_take(w->door))) {
-		fuse_run(w, q->data, q->size);
+	w->quick = false;
+	while (!atomic_load(&w->door->stopping) && (q = deferred_take(w->door))) {
+		if (q->put)
+			handle_put(w->door, q->put);
+		else
+			fuse_run(w, q->data, q->size);
 		deferred_free(w->door, q);
 	}
+}
+
+/*
+ * Puts a handle at the end of a request. With the last reference a device's session may end, and
+ * that waits for our own pages to be written back: nothing for the only reader.
+ */
+void fuse_put_handle(struct fuse_worker *w, struct handle *h)
+{
+	struct deferred *q;
+
+	if (!w->quick) {
+		handle_put(w->door, h);
+		return;
+	}
+	if (handle_put_not_last(h))
+		return;
+	q = deferred_new(w->door, 0);
+	if (!q) {
+		handle_put(w->door, h);
+		return;
+	}
+	q->put = h;
+	deferred_add(w->door, q);
+	helper_wake(&w->door->guard);
 }
 
 /* ------------------------------------------------------------------ reading in turn */
@@ -222,6 +257,7 @@ static bool serve(struct fuse_worker *w, size_t size)
 	struct door_dev *d = w->door;
 	const struct fuse_in_header *h = (const struct fuse_in_header *)w->in;
 
+	w->quick = true;
 	if (h->opcode == FUSE_RELEASE && size >= sizeof(*h) + sizeof(struct fuse_release_in)) {
 		struct fuse_req r = { .door = d, .worker = w, .h = h, .arg = h + 1 };
 
@@ -231,6 +267,7 @@ static bool serve(struct fuse_worker *w, size_t size)
 		fuse_run(w, w->in, size);
 		return true;
 	}
+	w->quick = false;
 	atomic_fetch_add_explicit(&d->moves, 1, memory_order_relaxed);
 	atomic_store(&d->reading, false);
 	if (!atomic_load(&d->parked) && start_reading(d)) {
@@ -479,10 +516,13 @@ void fuse_pool_stop(struct door_dev *d)
 		pthread_mutex_unlock(&d->pool_lock);
 	}
 	helper_stop(&d->guard);
+	/* The connection is closed: requests have their answer, and nothing waits for a reader. */
 	while (d->deferred) {
 		struct deferred *q = d->deferred;
 
 		d->deferred = q->next;
+		if (q->put)
+			handle_put(d, q->put);
 		deferred_free(d, q);
 	}
 	d->deferred_tail = &d->deferred;

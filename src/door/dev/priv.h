@@ -108,6 +108,7 @@ void handle_publish(struct handle *h);
 int handle_take_node(struct door_dev *d, struct handle *h, uint64_t nodeid);
 struct handle *handle_get(struct door_dev *d, uint64_t fh); /* NULL: no such open file */
 void handle_put(struct door_dev *d, struct handle *h);
+bool handle_put_not_last(struct handle *h); /* false, and nothing done: it is the last reference */
 void handle_close(struct door_dev *d, struct handle *h); /* its last descriptor is gone; once */
 void handles_close_all(struct door_dev *d);
 void handles_free(struct door_dev *d);
@@ -238,6 +239,7 @@ struct helper { /* a thread that sleeps until it is woken */
 struct fuse_worker {
 	struct door_dev *door;
 	uint8_t *in, *out; /* populated, see fuse.c */
+	bool quick;	   /* nobody else reads: what it does may not wait */
 };
 
 struct fuse_req {
@@ -248,9 +250,10 @@ struct fuse_req {
 	size_t arg_size;
 };
 
-/* A request that the only reader may not wait for. */
+/* A request, or the end of a handle, that the only reader may not wait for. */
 struct deferred {
 	struct deferred *next;
+	struct handle *put; /* a reference; or NULL: the request */
 	size_t size;
 	uint8_t *data;
 	uint8_t space[488];
@@ -263,6 +266,7 @@ void fuse_pool_stop(struct door_dev *d);
 void fuse_pool_fini(struct door_dev *d);
 void helper_wake(struct helper *h);
 void fuse_step_aside(struct door_dev *d);
+void fuse_put_handle(struct fuse_worker *w, struct handle *h);
 struct fuse_worker *fuse_worker_new(struct door_dev *d);
 void fuse_worker_free(struct fuse_worker *w);
 bool fuse_is_quick(struct door_dev *d, const struct fuse_in_header *h, const void *arg,

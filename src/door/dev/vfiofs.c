@@ -154,7 +154,7 @@ void file_release_read(struct fuse_req *r)
 	if (h) {
 		if (h->kind == HANDLE_VFIO)
 			leaving_begin(&h->leaving);
-		handle_put(r->door, h);
+		fuse_put_handle(r->worker, h);
 	}
 	fuse_reply(r, 0);
 }
@@ -278,7 +278,7 @@ void file_read(struct fuse_req *r)
 		else
 			fuse_reply_out(r, (size_t)n);
 	}
-	handle_put(r->door, h);
+	fuse_put_handle(r->worker, h);
 }
 
 void file_write(struct fuse_req *r)
@@ -291,7 +291,7 @@ void file_write(struct fuse_req *r)
 	if (!h || in->size > r->arg_size - sizeof(*in)) {
 		fuse_reply(r, -EBADF);
 		if (h)
-			handle_put(r->door, h);
+			fuse_put_handle(r->worker, h);
 		return;
 	}
 	if (h->session && in->write_flags & FUSE_WRITE_CACHE) {
@@ -309,7 +309,7 @@ void file_write(struct fuse_req *r)
 		else
 			fuse_reply_data(r, &out, sizeof(out));
 	}
-	handle_put(r->door, h);
+	fuse_put_handle(r->worker, h);
 }
 
 /* ------------------------------------------------------------------ ioctl */
