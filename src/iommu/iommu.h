@@ -214,7 +214,11 @@ struct iommu_span {
  * not direct, or the bytes lie in more than one: pin or copy instead. */
 int iommu_span_get(struct iommu_port *port, uint64_t iova, size_t size, unsigned access,
 		   struct iommu_span *span);
-void iommu_span_wrote(struct iommu_span *span, uint64_t iova, size_t size);
+void iommu_span_wrote(struct iommu_span *span, uint64_t iova, size_t size); /* after the data */
+/* The same in two steps, for who writes a lot: the caller counts n_written; what was written is
+ * marked if, after the data, there is somebody who wants to know. */
+bool iommu_span_logged(const struct iommu_span *span);
+void iommu_span_mark(struct iommu_span *span, uint64_t iova, size_t size);
 void iommu_span_put(struct iommu_span *span);
 
 struct iommu_port_stats {

@@ -427,9 +427,21 @@ int iommu_span_get(struct iommu_port *port, uint64_t iova, size_t size, unsigned
 
 void iommu_span_wrote(struct iommu_span *span, uint64_t iova, size_t size)
 {
+	span->n_written += size;
+	iommu_span_mark(span, iova, size);
+}
+
+bool iommu_span_logged(const struct iommu_span *span)
+{
+	const struct port_place *place = span->place;
+
+	return atomic_load_explicit(&place->space->dirty, memory_order_acquire);
+}
+
+void iommu_span_mark(struct iommu_span *span, uint64_t iova, size_t size)
+{
 	struct port_place *place = span->place;
 
-	span->n_written += size;
 	space_dirty_mark(place->space, span->held, iova, iova + (size - 1));
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The network card: what a driver asks before it sends, and frames between functions. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -8,6 +9,9 @@
 
 #include "fds.h"
 #include "igb_client.h"
+
+/* cmocka puts its own handler of SIGBUS around each test. */
+static struct sigaction guard_action;
 
 static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 static const uint8_t stranger[6] = { 0x52, 0x54, 0, 9, 9, 9 };
@@ -257,6 +261,126 @@ static void no_buffers(void **state)
 	assert_int_equal(nic_receive(pf, in, NULL), 64);
 	assert_int_equal(nic_receive(pf, in, NULL), 0);
 	expect(c, a, pf, pf->mac, 64, true);
+	card_free(c);
+}
+
+/* ------------------------------------------------------------------ long frames */
+
+/* Behind their head these go straight from the sender's memory to the receiver's. */
+static void queue_long(struct nic *from, struct nic *to, unsigned i, uint32_t len)
+{
+	uint8_t frame[BUF];
+
+	frame_make(frame, len, to->mac, from->mac, 0x88b5);
+	memset(frame + 14, (int)i + 1, len - 14);
+	tx_desc(from, tx_buf(from, frame, len), TX_DATA | IGB_TXD_EOP | len, len << 14);
+}
+
+static void expect_long(struct nic *n, unsigned i, uint32_t len)
+{
+	uint8_t got[BUF], want[BUF];
+
+	assert_int_equal(nic_receive(n, got, NULL), len);
+	memset(want, (int)i + 1, len);
+	assert_memory_equal(got + 14, want + 14, len - 14);
+}
+
+static uint32_t length(unsigned i)
+{
+	return i % 3 ? 1514 - i : 500 + i;
+}
+
+static void batch_of_long_frames(struct card *c)
+{
+	struct nic *from = &c->vfs[0], *to = &c->vfs[1];
+	unsigned first = from->tx_tail;
+
+	for (unsigned i = 0; i < 40; i++)
+		queue_long(from, to, i, length(i));
+	tx_ring_bell(from);
+	card_pump(c);
+	for (unsigned i = 0; i < 40; i++) {
+		expect_long(to, i, length(i));
+		assert_true(le32_get(tx_ring(from)[(first + i) % RING].olinfo) & IGB_TXD_DD);
+	}
+	assert_int_equal(nic_receive(to, (uint8_t[BUF]){ 0 }, NULL), 0);
+}
+
+/* In one mapping, and in more of them than are held at a time. */
+static void long_frames(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *n = &c->vfs[0];
+	uint64_t removed;
+
+	for (unsigned i = 0; i < 2; i++)
+		nic_start(&c->vfs[i]);
+	batch_of_long_frames(c);
+	assert_int_equal(iommu_space_unmap(n->space, IOMMU_UNMAP_ALL, 0, 0, &removed), 0);
+	for (uint64_t at = 0; at < NIC_RAM; at += 0x4000)
+		assert_int_equal(iommu_space_map(n->space, NIC_IOVA + at, 0x4000,
+						 IOMMU_READ | IOMMU_WRITE, n->mem,
+						 (uintptr_t)n->device + at),
+				 0);
+	for (unsigned i = 0; i < 3; i++)
+		batch_of_long_frames(c);
+	card_free(c);
+}
+
+/* Memory that the sender takes away, or never had: nothing of anybody else's comes out of it. */
+static void long_frames_without_memory(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *from = &c->vfs[0], *to = &c->vfs[1];
+	uint8_t got[BUF], zero[BUF] = { 0 };
+	int empty = memfd_create("empty", MFD_CLOEXEC);
+	uint64_t at = TX_BUFS + 8 * BUF - 256;
+
+	sigaction(SIGBUS, &guard_action, NULL);
+	for (unsigned i = 0; i < 2; i++)
+		nic_start(&c->vfs[i]);
+	frame_make(from->ram + at, 256, to->mac, from->mac, 0x88b5);
+	assert_ptr_not_equal(mmap(from->device + at + 256, 4096, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, empty, 0),
+			     MAP_FAILED);
+	close(empty);
+	tx_desc(from, NIC_IOVA + at, TX_DATA | IGB_TXD_EOP | 1514, 1514 << 14);
+	tx_desc(from, NIC_IOVA + NIC_RAM - 200, TX_DATA | IGB_TXD_EOP | 1514, 1514 << 14);
+	queue_long(from, to, 2, 900);
+	tx_ring_bell(from);
+	card_pump(c);
+	assert_int_equal(nic_receive(to, got, NULL), 1514);
+	assert_memory_equal(got, from->ram + at, IGB_HEAD);
+	assert_memory_equal(got + IGB_HEAD, zero, 1514 - IGB_HEAD);
+	expect_long(to, 2, 900);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(le32_get(tx_ring(from)[i].olinfo) & IGB_TXD_DD);
+	card_free(c);
+}
+
+/* What was under way when its queue was reset is not told to the driver that begins anew. */
+static void long_frames_and_reset(void **state)
+{
+	struct card *c = card_new("vfs=2", 2);
+	struct nic *n = &c->vfs[0];
+	struct igb_batch *b = c->card->worker.batch;
+
+	for (unsigned i = 0; i < 2; i++)
+		nic_start(&c->vfs[i]);
+	queue_long(n, &c->vfs[1], 0, 1514);
+	tx_ring_bell(n);
+	b->limit = IGB_BATCH;
+	pcif_lock(n->f);
+	(void)igb_tx(n->fn, b);
+	pcif_unlock(n->f);
+	assert_int_equal(b->n_done, 1);
+	reg_write(n, n->tx_base + 0x28, 0);
+	reg_write(n, n->tx_base + 0x28, IGB_QUEUE_ENABLE);
+	pcif_lock(n->f);
+	igb_tx_done(n->fn, b);
+	igb_dma_done(n->fn);
+	pcif_unlock(n->f);
+	assert_false(le32_get(tx_ring(n)[0].olinfo) & IGB_TXD_DD);
 	card_free(c);
 }
 
@@ -550,6 +674,9 @@ int main(void)
 		cmocka_unit_test(nonsense),
 		cmocka_unit_test(no_buffers),
 		cmocka_unit_test(queue_of_a_vf_off),
+		cmocka_unit_test(long_frames),
+		cmocka_unit_test(long_frames_without_memory),
+		cmocka_unit_test(long_frames_and_reset),
 		cmocka_unit_test(interrupts_of_a_vf),
 		cmocka_unit_test(uplink),
 		cmocka_unit_test(uplink_waits_for_buffers),
@@ -560,5 +687,7 @@ int main(void)
 		cmocka_unit_test(resets),
 	};
 
+	guard_init();
+	sigaction(SIGBUS, NULL, &guard_action);
 	return cmocka_run_group_tests_name("igb", tests, NULL, NULL);
 }

@@ -45,12 +45,13 @@ static void append(struct igb_backlog *l, const struct note *note, const uint8_t
 		l->crowded_since = time_mono_ns();
 }
 
-void igb_backlog_put(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
+void igb_backlog_put(struct igb_fn *fn, struct igb_frame *frame, unsigned source)
 {
 	struct igb_backlog *l = &fn->backlog;
 	struct note note = { frame->len, source };
 	bool room;
 
+	igb_frame_whole(frame);
 	pthread_mutex_lock(&l->lock);
 	if (!l->ring)
 		l->ring = malloc(SIZE);

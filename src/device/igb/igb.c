@@ -37,6 +37,30 @@ void igb_port_put(struct igb_fn *fn)
 	pthread_mutex_unlock(&card->ports_lock);
 }
 
+void igb_ports_get(struct igb_card *card, struct igb_fn *fns[IGB_PORTS])
+{
+	pthread_mutex_lock(&card->ports_lock);
+	for (unsigned port = 0; port < IGB_PORTS; port++) {
+		fns[port] = card->ports[port];
+		if (fns[port])
+			fns[port]->refs++;
+	}
+	pthread_mutex_unlock(&card->ports_lock);
+}
+
+void igb_ports_put(struct igb_card *card, struct igb_fn *fns[IGB_PORTS])
+{
+	bool last = false;
+
+	pthread_mutex_lock(&card->ports_lock);
+	for (unsigned port = 0; port < IGB_PORTS; port++)
+		if (fns[port] && !--fns[port]->refs)
+			last = true;
+	if (last)
+		pthread_cond_broadcast(&card->ports_cond);
+	pthread_mutex_unlock(&card->ports_lock);
+}
+
 /* From its first reset on, before which its registers are nobody's. */
 static void plug(struct igb_fn *fn)
 {

@@ -41,6 +41,11 @@
 #define IGB_RATED_BATCH 8     /* of a VF that has a rate, which is kept the better */
 #define IGB_ARENA KIB(256)    /* bytes of the frames of a batch */
 #define IGB_SPANS 4
+#define IGB_DONES 8
+#define IGB_HEAD                                                                                   \
+	128u /* bytes of a frame that are always ours: all headers but odd ones of IPv6            \
+	      */
+#define IGB_TAIL_MIN 512u /* frames below are copied whole */
 #define IGB_JOBS 192
 #define IGB_STATS 88	/* registers from 0x4000 on */
 #define IGB_VF_STATS 17 /* of a VF, from 0xf10 on */
@@ -54,14 +59,33 @@ struct igb_fn;
 
 struct igb_frame {
 	const uint8_t *data;
-	uint32_t len;	/* without FCS */
-	uint16_t ports; /* where it goes, a bit each */
+	const uint8_t *tail; /* NULL; or, behind the first IGB_HEAD bytes, in the sender's memory */
+	uint32_t len;	     /* without FCS */
+	uint16_t ports;	     /* where it goes, a bit each */
 	bool to_uplink;
 	bool own; /* loopback: back to the sender, nowhere else */
 };
 
+/* Frames of a batch that are yet to be counted. */
+struct igb_tally {
+	uint32_t n, multicast, bytes; /* with FCS */
+	uint32_t local, local_bytes;  /* of them, those that are of a function of the card */
+};
+
+/* Descriptors of one queue that were worked on, and are given back when their frames are where
+ * they go. */
+struct igb_done {
+	unsigned queue, reset; /* of which it was that many resets ago, then */
+	uint32_t first, n;
+	uint64_t report; /* a bit each: the driver wants to be told */
+};
+
 /* What a thread that moves frames has. Big: never on a stack. */
 struct igb_batch {
+	struct iommu_span spans[IGB_SPANS]; /* of tails */
+	unsigned n_spans, n_tails;
+	struct igb_done done[IGB_DONES];
+	unsigned n_done;
 	struct igb_frame frames[IGB_BATCH];
 	unsigned n, limit;
 	uint32_t used; /* of the arena */
@@ -79,6 +103,7 @@ struct igb_txq {
 	uint32_t sent, segments; /* of a large send: bytes of its payload, and frames */
 	bool begun, bad;	 /* inside a packet; one that is dropped */
 	bool complete;		 /* read in full: waits for room in a batch */
+	unsigned reset;		 /* counts them */
 };
 
 struct igb_rxq {
@@ -145,13 +170,21 @@ struct igb_worker {
 
 /* A piece of memory to move, once there is a batch of them. */
 struct igb_job {
-	uint8_t *to; /* NULL: a descriptor's halves are stored */
-	const uint8_t *from;
-	uint64_t *desc;
-	uint64_t lo, hi;
+	void *to;
+	union {
+		const void *from;
+		uint64_t lo; /* of a descriptor, whose halves are stored */
+	};
+	uint64_t hi;
 	uint32_t size;
-	bool both; /* halves */
-	bool read; /* from the driver's memory */
+	uint8_t kind, span;
+};
+enum {
+	IGB_JOB_READ, /* from the driver's memory */
+	IGB_JOB_WRITE,
+	IGB_JOB_TAIL, /* from that of another driver */
+	IGB_JOB_DESC,
+	IGB_JOB_DESC_HIGH, /* the other half stays */
 };
 
 struct igb_fn {
@@ -165,9 +198,11 @@ struct igb_fn {
 	_Atomic bool slow;
 	struct iommu_span spans[IGB_SPANS]; /* memory that this batch has touched */
 	unsigned n_spans, n_jobs;
+	struct igb_tally received;
 	struct igb_job jobs[IGB_JOBS];
 	bool in_worker; /* hooks need wake nobody */
 	bool may_wait;	/* the thread that has the lock may wait for memory */
+	bool tails;	/* the spans there are have to stay */
 	bool tx_on[IGB_QUEUES], rx_on[IGB_QUEUES];
 	unsigned tx_turn;
 	uint32_t tx_pending; /* queues that have something to do, a bit each */
@@ -239,6 +274,9 @@ int igb_create(struct pcif *f, const struct pcif_params *params, struct pcif_des
 void igb_fn_reset(struct igb_fn *fn, bool soft);
 struct igb_fn *igb_port_get(struct igb_card *card, unsigned port); /* NULL: nobody is there */
 void igb_port_put(struct igb_fn *fn);
+/* The same of all; places where nobody is are NULL. */
+void igb_ports_get(struct igb_card *card, struct igb_fn *fns[IGB_PORTS]);
+void igb_ports_put(struct igb_card *card, struct igb_fn *fns[IGB_PORTS]);
 
 /* ------------------------------------------------------------------ options.c */
 
@@ -292,15 +330,12 @@ uint32_t igb_read_iam(void *state, unsigned index);
 /* 0; -EFAULT; -EAGAIN: the memory may make us wait, and @fn is slow from now on. */
 int igb_dma_read(struct igb_fn *fn, uint64_t iova, void *buf, size_t size);
 int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size);
-/* The same at the latest in igb_dma_done(), before which @buf has to stay as it is. Where that is
- * not possible: at once. What cannot be read then is zeros. */
-int igb_dma_read_later(struct igb_fn *fn, uint64_t iova, void *buf, size_t size);
-int igb_dma_write_later(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size);
+/* dma.h has the same at the latest in igb_dma_done(), before which buffers have to stay as they
+ * are. Where that is not possible: at once. What cannot be read then is zeros. */
 void igb_dma_flush(struct igb_fn *fn);
 /* The halves of a descriptor, after what was written before; the one that the driver looks at last
  * and in one piece. */
-int igb_dma_store(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi);
-void igb_dma_prefetch(const struct igb_fn *fn, uint64_t iova, bool write);
+int igb_dma_store_now(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi);
 void igb_dma_done(struct igb_fn *fn); /* before the lock is given back */
 void igb_queue_reset(struct igb_fn *fn, unsigned queue);
 uint64_t igb_ring(struct igb_fn *fn, unsigned low, unsigned queue, uint32_t *entries);
@@ -308,9 +343,11 @@ void igb_set_queue_reg(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t
 bool igb_scan_tails(struct igb_fn *fn);
 /* Frames of @fn's transmit queues into @b, until there are no more or it is full (true). */
 bool igb_tx(struct igb_fn *fn, struct igb_batch *b);
+/* Gives back the descriptors of the batch. */
+void igb_tx_done(struct igb_fn *fn, struct igb_batch *b);
 /* One frame into a receive queue. 0: taken, or dropped and counted; -EAGAIN: as above; -ENOBUFS:
  * one of the uplink, which can wait until there are buffers. */
-int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source);
+int igb_rx(struct igb_fn *fn, struct igb_frame *frame, unsigned source);
 void igb_rx_done(struct igb_fn *fn);			/* after a batch: shows heads */
 void igb_rx_changed(struct igb_fn *fn, unsigned queue); /* registers of the queue */
 
@@ -342,10 +379,12 @@ void igb_uplink_receive(struct igb_card *card, const uint8_t *data, uint32_t len
 
 /* ------------------------------------------------------------------ backlog.c */
 
-void igb_backlog_put(struct igb_fn *fn, const struct igb_frame *frame, unsigned source);
+void igb_backlog_put(struct igb_fn *fn, struct igb_frame *frame, unsigned source);
 bool igb_backlog_run(struct igb_fn *fn);
 void igb_backlog_clear(struct igb_fn *fn);
 bool igb_backlogs_ready(struct igb_card *card);
+/* Copies the tail, so that all of @frame is in one piece and stays as it is. */
+void igb_frame_whole(struct igb_frame *frame);
 
 /* ------------------------------------------------------------------ uplink.c */
 
@@ -355,7 +394,7 @@ void igb_uplink_start(struct igb_card *card); /* once the PF has its registers *
 void igb_uplink_stop(struct igb_card *card);  /* nothing comes in any more */
 void igb_uplink_free(struct igb_card *card);
 /* What the switch has worked out: records frames, and sends those that are for the uplink. */
-void igb_uplink_send(struct igb_card *card, const struct igb_frame *frames, unsigned n);
+void igb_uplink_send(struct igb_card *card, struct igb_frame *frames, unsigned n);
 
 /* ------------------------------------------------------------------ mailbox.c; under the lock */
 
@@ -373,8 +412,13 @@ uint32_t igb_read_v2p(void *state, unsigned index);
 
 void igb_count(struct igb_card *card, unsigned offset, uint32_t n); /* the register at @offset */
 void igb_count_missed(struct igb_fn *fn); /* a frame that @fn had no buffers for */
-void igb_count_rx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local);
-void igb_count_tx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local);
+void igb_count_rx(struct igb_fn *fn, struct igb_tally *t, const uint8_t *data, uint32_t len,
+		  bool local);
+void igb_count_tx(struct igb_fn *fn, struct igb_tally *t, const uint8_t *data, uint32_t len,
+		  bool local);
+/* A VF's frames are gathered first: these are what a batch received, or sent. */
+void igb_tally_rx(struct igb_fn *fn, struct igb_tally *t);
+void igb_tally_tx(struct igb_fn *fn, struct igb_tally *t);
 void igb_stats_reset(struct igb_fn *fn);
 void igb_stats_publish(struct igb_fn *fn);
 uint32_t igb_read_stats(void *state, unsigned index);

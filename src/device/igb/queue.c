@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 
-#include "device/igb/priv.h"
+#include "device/igb/dma.h"
 
 /* ------------------------------------------------------------------ memory */
 
@@ -58,13 +58,19 @@ struct run {
 
 static void run_job(const struct igb_job *j)
 {
-	if (j->to) {
+	uint64_t *desc = j->to;
+
+	switch (j->kind) {
+	case IGB_JOB_DESC:
+		__atomic_store_n(&desc[0], htole64(j->lo), __ATOMIC_RELAXED);
+		__attribute__((fallthrough));
+	case IGB_JOB_DESC_HIGH:
+		__atomic_store_n(&desc[1], htole64(j->hi), __ATOMIC_RELEASE);
+		break;
+	default:
 		memcpy(j->to, j->from, j->size);
-		return;
+		break;
 	}
-	if (j->both)
-		__atomic_store_n(&j->desc[0], htole64(j->lo), __ATOMIC_RELAXED);
-	__atomic_store_n(&j->desc[1], htole64(j->hi), __ATOMIC_RELEASE);
 }
 
 static void run_jobs(void *data)
@@ -75,72 +81,66 @@ static void run_jobs(void *data)
 		run_job(r->job);
 }
 
-/* In order; one guarded call for all, but where a page of the driver's is gone: the rest goes on.
- */
+static void clear(void *data)
+{
+	const struct igb_job *j = data;
+
+	memset(j->to, 0, j->size);
+}
+
+/* The dirty log is told after the data is there. */
+static void log_jobs(struct igb_fn *fn)
+{
+	for (unsigned i = 0; i < fn->n_jobs; i++) {
+		const struct igb_job *j = &fn->jobs[i];
+		struct iommu_span *s = &fn->spans[j->span];
+
+		if (j->kind != IGB_JOB_READ && iommu_span_logged(s))
+			iommu_span_mark(s, s->first + (uint64_t)((uint8_t *)j->to - s->host),
+					j->size);
+	}
+}
+
+/* In order; one guarded call for all, but where a page of a driver's is gone: the rest goes on. */
 void igb_dma_flush(struct igb_fn *fn)
 {
 	struct run r = { fn->jobs, fn->jobs + fn->n_jobs };
+	bool logged = false;
 
+	if (!fn->n_jobs)
+		return;
 	while (r.job < r.end) {
 		if (!guard_call(run_jobs, &r))
 			break;
-		/* What was in the buffer before is somebody else's. */
-		if (r.job->read)
-			memset(r.job->to, 0, r.job->size);
+		/* What was in the buffer before is somebody else's, or another frame's. */
+		if (r.job->kind == IGB_JOB_READ || r.job->kind == IGB_JOB_TAIL)
+			(void)guard_call(clear, r.job);
 		r.job++;
 	}
+	for (unsigned i = 0; i < fn->n_spans; i++)
+		logged |= iommu_span_logged(&fn->spans[i]);
+	if (logged)
+		log_jobs(fn);
 	fn->n_jobs = 0;
-}
-
-static struct igb_job *new_job(struct igb_fn *fn)
-{
-	if (fn->n_jobs == IGB_JOBS)
-		igb_dma_flush(fn);
-	return &fn->jobs[fn->n_jobs++];
 }
 
 /* ------------------------------------------------------------------ spans */
 
-/* The span in which the bytes are, held until the batch is done. */
-static int span_of(struct igb_fn *fn, uint64_t iova, size_t size, unsigned access,
-		   struct iommu_span **span)
+int igb_dma_new_span(struct igb_fn *fn, uint64_t iova, size_t size, unsigned access,
+		     struct iommu_span **span)
 {
-	struct iommu_span *s = fn->spans;
 	int ret;
 
-	for (unsigned i = 0; i < fn->n_spans; i++, s++)
-		if (iova >= s->first && iova <= s->last && s->last - iova >= size - 1 &&
-		    s->perm & access) {
-			*span = s;
-			return 0;
-		}
 	if (fn->n_spans == IGB_SPANS) {
+		if (fn->tails)
+			return -EOPNOTSUPP;
 		igb_dma_flush(fn);
-		iommu_span_put(s = &fn->spans[--fn->n_spans]);
+		iommu_span_put(&fn->spans[--fn->n_spans]);
 	}
-	ret = pcif_dma_span(fn->f, iova, size, access, s);
-	if (ret)
-		return ret;
-	fn->n_spans++;
-	*span = s;
-	return 0;
-}
-
-/* The beginning of a buffer that is soon read or written: it is in the cache of the processor that
- * the driver runs on, and comes while others are worked on. Touches nothing. */
-void igb_dma_prefetch(const struct igb_fn *fn, uint64_t iova, bool write)
-{
-	for (unsigned i = 0; i < fn->n_spans; i++) {
-		const struct iommu_span *s = &fn->spans[i];
-
-		if (iova < s->first || iova > s->last)
-			continue;
-		if (write)
-			__builtin_prefetch(s->host + (iova - s->first), 1);
-		else
-			__builtin_prefetch(s->host + (iova - s->first), 0);
-		return;
-	}
+	ret = pcif_dma_span(fn->f, iova, size, access, &fn->spans[fn->n_spans]);
+	if (!ret)
+		*span = &fn->spans[fn->n_spans++];
+	return ret;
 }
 
 void igb_dma_done(struct igb_fn *fn)
@@ -158,7 +158,7 @@ int igb_dma_read(struct igb_fn *fn, uint64_t iova, void *buf, size_t size)
 
 	if (fn->may_wait)
 		return pcif_dma_read(fn->f, iova, buf, size);
-	ret = span_of(fn, iova, size, IOMMU_READ, &s);
+	ret = igb_dma_span(fn, iova, size, IOMMU_READ, &s);
 	if (ret == -EOPNOTSUPP)
 		return dma_pieces(fn, iova, buf, size, false);
 	if (ret)
@@ -174,7 +174,7 @@ int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size
 
 	if (fn->may_wait)
 		return pcif_dma_write(fn->f, iova, buf, size);
-	ret = span_of(fn, iova, size, IOMMU_WRITE, &s);
+	ret = igb_dma_span(fn, iova, size, IOMMU_WRITE, &s);
 	if (ret == -EOPNOTSUPP)
 		return dma_pieces(fn, iova, (void *)buf, size, true);
 	if (ret)
@@ -184,62 +184,17 @@ int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size
 	return ret;
 }
 
-int igb_dma_read_later(struct igb_fn *fn, uint64_t iova, void *buf, size_t size)
+int igb_dma_store_now(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi)
 {
-	struct iommu_span *s;
-	int ret = fn->may_wait ? -EOPNOTSUPP : span_of(fn, iova, size, IOMMU_READ, &s);
-
-	if (ret == -EOPNOTSUPP)
-		return igb_dma_read(fn, iova, buf, size);
-	if (ret)
-		return ret;
-	s->n_read += size;
-	*new_job(fn) = (struct igb_job){
-		.to = buf, .from = s->host + (iova - s->first), .size = (uint32_t)size, .read = true
-	};
-	return 0;
-}
-
-int igb_dma_write_later(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size)
-{
-	struct iommu_span *s;
-	int ret = fn->may_wait ? -EOPNOTSUPP : span_of(fn, iova, size, IOMMU_WRITE, &s);
-
-	if (ret == -EOPNOTSUPP)
-		return igb_dma_write(fn, iova, buf, size);
-	if (ret)
-		return ret;
-	*new_job(fn) = (struct igb_job){ .to = s->host + (iova - s->first),
-					 .from = buf,
-					 .size = (uint32_t)size };
-	iommu_span_wrote(s, iova, size);
-	return 0;
-}
-
-/* @iova: of the descriptor; rings are aligned. @lo NULL: that half stays. */
-int igb_dma_store(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi)
-{
-	struct iommu_span *s;
 	le64 wire;
-	int ret = fn->may_wait ? -EOPNOTSUPP : span_of(fn, iova, 16, IOMMU_WRITE, &s);
+	int ret = 0;
 
-	if (ret == -EOPNOTSUPP) {
-		ret = 0;
-		if (lo) {
-			wire = le64_make(*lo);
-			ret = igb_dma_write(fn, iova, &wire, sizeof(wire));
-		}
-		wire = le64_make(hi);
-		return ret ? ret : igb_dma_write(fn, iova + 8, &wire, sizeof(wire));
+	if (lo) {
+		wire = le64_make(*lo);
+		ret = igb_dma_write(fn, iova, &wire, sizeof(wire));
 	}
-	if (ret)
-		return ret;
-	*new_job(fn) = (struct igb_job){ .desc = (uint64_t *)(s->host + (iova - s->first)),
-					 .lo = lo ? *lo : 0,
-					 .both = lo,
-					 .hi = hi };
-	iommu_span_wrote(s, iova, 16);
-	return 0;
+	wire = le64_make(hi);
+	return ret ? ret : igb_dma_write(fn, iova + 8, &wire, sizeof(wire));
 }
 
 /* ------------------------------------------------------------------ registers */
@@ -262,7 +217,7 @@ void igb_set_queue_reg(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t
 static void tx_reset(struct igb_fn *fn, unsigned queue)
 {
 	free(fn->tx[queue].packet);
-	fn->tx[queue] = (struct igb_txq){ 0 };
+	fn->tx[queue] = (struct igb_txq){ .reset = fn->tx[queue].reset + 1 };
 	igb_set_queue_reg(fn, IGB_R_TDH, queue, 0);
 }
 

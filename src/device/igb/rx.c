@@ -10,7 +10,7 @@
  */
 #include <errno.h>
 
-#include "device/igb/priv.h"
+#include "device/igb/dma.h"
 
 #define STAT_RNBC 0x40a0
 #define RXE BIT(31)
@@ -26,12 +26,14 @@ struct part {
 struct rx {
 	struct igb_fn *fn;
 	struct igb_rxq *q;
+	struct igb_frame *frame;
 	unsigned queue, source;
 	const uint8_t *data; /* as it is written: without its tag if that is stripped */
 	uint32_t len;
 	uint8_t copy[IGB_FRAME_MAX + 8];
 	struct igb_headers h;
 	uint32_t status, hash;
+	uint32_t header; /* bytes of it that go into a header buffer */
 	uint16_t vlan;
 	unsigned rss_type;
 };
@@ -83,6 +85,7 @@ static void check_l4(struct rx *r, uint32_t *errors)
 		return;
 	if (r->h.type & IGB_RXD_TYPE_UDP && (size < 8 || !get16(l4 + 6)))
 		return; /* there is none */
+	igb_frame_whole(r->frame);
 	r->status |= IGB_RXD_L4CS;
 	if (r->h.type & IGB_RXD_TYPE_UDP)
 		r->status |= IGB_RXD_UDPCS;
@@ -108,7 +111,7 @@ static void check_sums(struct rx *r)
 }
 
 /* The frame as it goes to memory: the tag taken off, the FCS put on, where that is wanted. */
-static void shape(struct rx *r, const struct igb_frame *frame)
+static void shape(struct rx *r, struct igb_frame *frame)
 {
 	struct igb_fn *fn = r->fn;
 	bool tagged = frame->len >= 18 && get16(frame->data + 12) == 0x8100;
@@ -116,6 +119,9 @@ static void shape(struct rx *r, const struct igb_frame *frame)
 	bool fcs = !fn->vf && !(igb_get(fn, IGB_R_RCTL, 0) & IGB_RCTL_SECRC);
 	uint32_t crc;
 
+	r->frame = frame;
+	if ((tagged && strip) || fcs)
+		igb_frame_whole(frame);
 	r->data = frame->data;
 	r->len = frame->len;
 	if (tagged && strip) {
@@ -230,7 +236,7 @@ static int write_back(struct rx *r, uint32_t at, uint32_t len, uint32_t header, 
 static int put(struct rx *r, uint64_t iova, const uint8_t *data, uint32_t size)
 {
 	return r->data == r->copy ? igb_dma_write(r->fn, iova, data, size)
-				  : igb_dma_write_later(r->fn, iova, data, size);
+				  : igb_dma_write_later(r->fn, iova, data, size, IGB_JOB_WRITE);
 }
 
 /* The part of the frame from @at on into one descriptor's buffers; *@taken of it. */
@@ -272,20 +278,43 @@ static int fill_all(struct rx *r, struct part *parts, unsigned *n, uint32_t head
 	return bad;
 }
 
+/* A frame that one buffer holds, as nearly all are. */
+static int store_one(struct rx *r)
+{
+	struct igb_rx_desc d;
+	int ret = fetch(r, r->q->head, &d);
+
+	if (!ret)
+		ret = put(r, le64_get(d.lo), r->data, r->frame->tail ? IGB_HEAD : r->len);
+	if (!ret && r->frame->tail)
+		ret = igb_dma_write_later(r->fn, le64_get(d.lo) + IGB_HEAD, r->frame->tail,
+					  r->len - IGB_HEAD, IGB_JOB_TAIL);
+	if (ret == -EAGAIN) {
+		r->q->n = 0;
+		return ret;
+	}
+	(void)write_back(r, r->q->head, ret ? 0 : r->len, 0,
+			 IGB_RXD_DD | IGB_RXD_EOP | (ret ? RXE : r->status));
+	r->q->head = next(r->q, r->q->head);
+	return ret;
+}
+
 /* Writes the frame; the last descriptor's status goes out with what was found of the frame. */
 static int store(struct rx *r)
 {
 	struct part parts[MAX_PARTS];
-	uint32_t header = header_size(r), status, first;
+	uint32_t status, first;
 	unsigned n;
-	int ret = fill_all(r, parts, &n, header);
+	int ret;
 
+	igb_frame_whole(r->frame);
+	ret = fill_all(r, parts, &n, r->header);
 	if (ret == -EAGAIN) {
 		r->q->n = 0;
 		return ret;
 	}
 	for (unsigned i = 0; i < n; i++) {
-		first = i ? 0 : header;
+		first = i ? 0 : r->header;
 		status = IGB_RXD_DD;
 		if (i == n - 1)
 			status |= IGB_RXD_EOP | (ret ? RXE : r->status);
@@ -313,7 +342,7 @@ static void no_room(struct rx *r)
 static int ring_ready(struct rx *r)
 {
 	struct igb_rxq *q = r->q;
-	uint32_t header = header_size(r), rest = r->len - header, needed = 1;
+	uint32_t rest = r->len - r->header, needed = 1;
 
 	if (q->head >= q->entries || q->tail >= q->entries)
 		return -EINVAL;
@@ -333,7 +362,17 @@ static int ring_ready(struct rx *r)
 	return available(q) >= needed ? 0 : -ENOBUFS;
 }
 
-int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
+/* Headers that go on in the tail are rare: those of IPv6. */
+static void parse(struct rx *r)
+{
+	igb_parse(r->data, r->frame->tail ? IGB_HEAD : r->len, &r->h);
+	if (!r->frame->tail || !(r->h.type & IGB_RXD_TYPE_IP6E))
+		return;
+	igb_frame_whole(r->frame);
+	igb_parse(r->data, r->len, &r->h);
+}
+
+int igb_rx(struct igb_fn *fn, struct igb_frame *frame, unsigned source)
 {
 	struct rx r;
 	int ret;
@@ -345,7 +384,7 @@ int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
 	r.vlan = 0;
 	r.rss_type = 0;
 	shape(&r, frame);
-	igb_parse(r.data, r.len, &r.h);
+	parse(&r);
 	r.queue = choose_queue(&r);
 	r.q = &fn->rx[r.queue];
 	if (!fn->rx_on[r.queue] || (!fn->vf && !(igb_get(fn, IGB_R_RCTL, 0) & IGB_RCTL_EN))) {
@@ -354,6 +393,7 @@ int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
 		return 0;
 	}
 	check_sums(&r);
+	r.header = header_size(&r);
 	ret = ring_ready(&r);
 	if (ret == -ENOBUFS && source == IGB_UPLINK)
 		return ret;
@@ -361,17 +401,18 @@ int igb_rx(struct igb_fn *fn, const struct igb_frame *frame, unsigned source)
 		no_room(&r);
 		return 0;
 	}
-	ret = store(&r);
+	ret = r.header || r.len > r.q->buffer ? store(&r) : store_one(&r);
 	if (ret == -EAGAIN)
 		return ret;
 	r.q->used = true;
 	if (!ret)
-		igb_count_rx(fn, frame->data, frame->len, source != IGB_UPLINK);
+		igb_count_rx(fn, &fn->received, frame->data, frame->len, source != IGB_UPLINK);
 	return 0;
 }
 
 void igb_rx_done(struct igb_fn *fn)
 {
+	igb_tally_rx(fn, &fn->received);
 	for (unsigned i = 0; i < fn->n_queues; i++) {
 		struct igb_rxq *q = &fn->rx[i];
 

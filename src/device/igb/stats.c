@@ -90,21 +90,49 @@ void igb_count_missed(struct igb_fn *fn)
 	atomic_fetch_add(&fn->card->missed, 1);
 }
 
+static void tally(struct igb_tally *t, uint32_t size, bool local)
+{
+	t->n++;
+	t->bytes += size;
+	if (local) {
+		t->local++;
+		t->local_bytes += size;
+	}
+}
+
+void igb_tally_rx(struct igb_fn *fn, struct igb_tally *t)
+{
+	if (t->n) {
+		count_vf(fn, VFGPRC, t->n);
+		count_vf(fn, VFGORC, t->bytes);
+		count_vf(fn, VFMPRC, t->multicast);
+		count_vf(fn, VFGPRLBC, t->local);
+		count_vf(fn, VFGORLBC, t->local_bytes);
+	}
+	*t = (struct igb_tally){ 0 };
+}
+
+void igb_tally_tx(struct igb_fn *fn, struct igb_tally *t)
+{
+	if (t->n) {
+		count_vf(fn, VFGPTC, t->n);
+		count_vf(fn, VFGOTC, t->bytes);
+		count_vf(fn, VFGPTLBC, t->local);
+		count_vf(fn, VFGOTLBC, t->local_bytes);
+	}
+	*t = (struct igb_tally){ 0 };
+}
+
 /* A frame that @fn received; @local: from another function of the card. */
-void igb_count_rx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local)
+void igb_count_rx(struct igb_fn *fn, struct igb_tally *t, const uint8_t *data, uint32_t len,
+		  bool local)
 {
 	struct igb_card *card = fn->card;
 	uint32_t size = len + FCS;
 
 	if (fn->vf) {
-		count_vf(fn, VFGPRC, 1);
-		count_vf(fn, VFGORC, size);
-		if (data[0] & 1 && !is_broadcast(data))
-			count_vf(fn, VFMPRC, 1);
-		if (local) {
-			count_vf(fn, VFGPRLBC, 1);
-			count_vf(fn, VFGORLBC, size);
-		}
+		tally(t, size, local);
+		t->multicast += data[0] & 1 && !is_broadcast(data);
 		return;
 	}
 	igb_count(card, GPRC, 1);
@@ -121,18 +149,14 @@ void igb_count_rx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool loc
 }
 
 /* A frame that @fn sent. */
-void igb_count_tx(struct igb_fn *fn, const uint8_t *data, uint32_t len, bool local)
+void igb_count_tx(struct igb_fn *fn, struct igb_tally *t, const uint8_t *data, uint32_t len,
+		  bool local)
 {
 	struct igb_card *card = fn->card;
 	uint32_t size = len + FCS;
 
 	if (fn->vf) {
-		count_vf(fn, VFGPTC, 1);
-		count_vf(fn, VFGOTC, size);
-		if (local) {
-			count_vf(fn, VFGPTLBC, 1);
-			count_vf(fn, VFGOTLBC, size);
-		}
+		tally(t, size, local);
 		return;
 	}
 	igb_count(card, GPTC, 1);

@@ -96,7 +96,7 @@ static bool has_multicast(const struct igb_filter *f, const uint8_t *mac)
 enum match { MATCH_NO, MATCH_LISTENS, MATCH_EXACT };
 
 static enum match filter_match(struct igb_card *card, const struct igb_filter *f,
-			       const uint8_t *data, uint32_t len)
+			       const uint8_t *data, uint32_t len, bool *fits)
 {
 	bool tagged = len >= 18 && data[12] == 0x81 && !data[13];
 	enum match m = MATCH_NO;
@@ -118,36 +118,80 @@ static enum match filter_match(struct igb_card *card, const struct igb_filter *f
 		return MATCH_NO;
 	if (len > f->max_len + (tagged ? 4u : 0)) {
 		igb_count(card, STAT_OVERSIZE, 1);
+		*fits = false;
 		return MATCH_NO;
 	}
 	return m;
 }
 
-static void route(struct igb_card *card, unsigned source, struct igb_frame *frame)
+/* Whether what is right for @b is so for @f: filters look at nothing else of frames without a tag.
+ */
+static bool same_way(const struct igb_frame *f, const struct igb_frame *b)
 {
-	bool exact = false;
+	return f->len == b->len && f->own == b->own && !memcmp(f->data, b->data, 6) &&
+	       !memcmp(f->data + 12, b->data + 12, 2) && f->data[12] != 0x81;
+}
+
+/* False: it was too long for somebody, who counts that. */
+static bool route(struct igb_card *card, unsigned source, struct igb_frame *frame)
+{
+	bool exact = false, fits = true;
 
 	frame->ports = 0;
 	if (frame->own) {
 		frame->ports = (uint16_t)BIT(source);
-		return;
+		return true;
 	}
 	for (unsigned port = 0; port < IGB_PORTS; port++) {
 		enum match m;
 
 		if (port == source)
 			continue;
-		m = filter_match(card, &card->filters[port], frame->data, frame->len);
+		m = filter_match(card, &card->filters[port], frame->data, frame->len, &fits);
 		exact |= m == MATCH_EXACT;
 		if (m != MATCH_NO)
 			frame->ports |= (uint16_t)BIT(port);
 	}
 	frame->to_uplink = source != IGB_UPLINK && !exact;
+	return fits;
+}
+
+/* Frames to the same place often follow each other. */
+static uint32_t route_all(struct igb_card *card, unsigned source, struct igb_frame *frames,
+			  unsigned n)
+{
+	const struct igb_frame *last = NULL;
+	uint32_t ports = 0;
+
+	pthread_rwlock_rdlock(&card->sw);
+	for (unsigned i = 0; i < n; i++) {
+		if (last && same_way(&frames[i], last)) {
+			frames[i].ports = last->ports;
+			frames[i].to_uplink = last->to_uplink;
+			continue;
+		}
+		last = route(card, source, &frames[i]) ? &frames[i] : NULL;
+		ports |= frames[i].ports;
+	}
+	pthread_rwlock_unlock(&card->sw);
+	return ports;
+}
+
+void igb_frame_whole(struct igb_frame *frame)
+{
+	/* Frames with a tail are in an arena, where there is room for all. */
+	uint8_t *rest = (uint8_t *)frame->data + IGB_HEAD;
+
+	if (!frame->tail)
+		return;
+	if (guard_copy(rest, frame->tail, frame->len - IGB_HEAD))
+		memset(rest, 0, frame->len - IGB_HEAD);
+	frame->tail = NULL;
 }
 
 /* ------------------------------------------------------------------ delivery */
 
-static void deliver(struct igb_fn *fn, unsigned source, const struct igb_frame *frames, unsigned n)
+static void deliver(struct igb_fn *fn, unsigned source, struct igb_frame *frames, unsigned n)
 {
 	bool slow = fn->slow;
 	int ret = 0;
@@ -185,20 +229,20 @@ static void deliver(struct igb_fn *fn, unsigned source, const struct igb_frame *
 void igb_switch(struct igb_card *card, unsigned source, struct igb_frame *frames, unsigned n,
 		struct igb_fn *self)
 {
-	uint32_t ports = 0;
+	uint32_t ports = route_all(card, source, frames, n);
+	struct igb_tally sent = { 0 };
 
-	pthread_rwlock_rdlock(&card->sw);
-	for (unsigned i = 0; i < n; i++) {
-		route(card, source, &frames[i]);
-		ports |= frames[i].ports;
-	}
-	pthread_rwlock_unlock(&card->sw);
 	for (unsigned i = 0; i < n; i++) {
 		if (self)
-			igb_count_tx(self, frames[i].data, frames[i].len, !frames[i].to_uplink);
-		if (frames[i].to_uplink && card->uplink_send)
-			card->uplink_send(card->uplink_arg, frames[i].data, frames[i].len);
+			igb_count_tx(self, &sent, frames[i].data, frames[i].len,
+				     !frames[i].to_uplink);
+		if (!frames[i].to_uplink || !card->uplink_send)
+			continue;
+		igb_frame_whole(&frames[i]);
+		card->uplink_send(card->uplink_arg, frames[i].data, frames[i].len);
 	}
+	if (self)
+		igb_tally_tx(self, &sent);
 	igb_uplink_send(card, frames, n);
 	for (unsigned port = 0; port < IGB_PORTS; port++) {
 		struct igb_fn *fn = ports & BIT(port) ? igb_port_get(card, port) : NULL;

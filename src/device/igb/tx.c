@@ -13,7 +13,7 @@
  */
 #include <errno.h>
 
-#include "device/igb/priv.h"
+#include "device/igb/dma.h"
 
 #define MIN_FRAME 60u /* without FCS; shorter ones are padded */
 #define HEADER_MIN 14u
@@ -26,10 +26,15 @@ struct tx {
 	struct igb_batch *b;
 	struct igb_txq *q;
 	unsigned queue;
+	bool own;	    /* loopback */
+	bool tags;	    /* are inserted where a descriptor asks for it */
+	bool shows_head;    /* in memory, in place of descriptors that are done */
+	uint64_t head_iova; /* there */
 };
 
 struct ahead {	       /* a buffer that was read before its descriptor's turn */
 	uint8_t *data; /* NULL: it was not */
+	uint8_t *tail; /* what is behind the head, left in its place; NULL: nothing is */
 	int ret;
 };
 
@@ -79,14 +84,14 @@ static int tag_of(const struct tx *t)
 {
 	uint32_t cmd = t->q->cmd;
 
-	if (!(cmd & IGB_TXD_VLE) || (!t->fn->vf && !(igb_get(t->fn, IGB_R_CTRL, 0) & IGB_CTRL_VME)))
+	if (!(cmd & IGB_TXD_VLE) || !t->tags)
 		return -1;
 	return (int)(cmd & IGB_TXD_DEXT ? IGB_CTXT_VLAN(le32_get(context(t)->lens))
 					: IGB_TXD_LEGACY_VLAN(t->q->olinfo));
 }
 
 /* The frame is complete. */
-static void emit(struct tx *t, uint8_t *data, uint32_t len)
+static void emit(struct tx *t, uint8_t *data, uint8_t *tail, uint32_t len)
 {
 	struct igb_fn *fn = t->fn;
 	struct igb_batch *b = t->b;
@@ -104,10 +109,9 @@ static void emit(struct tx *t, uint8_t *data, uint32_t len)
 	}
 	b->frames[b->n++] = (struct igb_frame){
 		.data = data,
+		.tail = tail,
 		.len = len,
-		.own = !fn->vf && (igb_phy_loopback(fn->card) ||
-				   IGB_RCTL_LBM(igb_get(fn, IGB_R_RCTL, 0)) == 1 ||
-				   IGB_RCTL_LBM(igb_get(fn, IGB_R_RCTL, 0)) == 3),
+		.own = t->own,
 	};
 }
 
@@ -261,7 +265,7 @@ static bool segment(struct tx *t, const struct tso *s)
 		memcpy(data + s->header, s->packet + s->header + q->sent, size);
 		tso_header(s, data, q->segments++, q->sent, size, q->sent + size == payload);
 		q->sent += size;
-		emit(t, data, s->header + size);
+		emit(t, data, NULL, s->header + size);
 	}
 	return true;
 }
@@ -308,7 +312,7 @@ static bool finish(struct tx *t, uint8_t *data, uint32_t len, bool placed)
 		offload(t, data, len);
 	else if (!advanced && q->cmd & IGB_TXD_IC)
 		legacy_checksum(t, data, len);
-	emit(t, data, len);
+	emit(t, data, NULL, len);
 	return true;
 }
 
@@ -361,6 +365,8 @@ static int simple_packet(struct tx *t, const struct igb_tx_desc *d, const struct
 		return ret;
 	if (ret)
 		dropped(t);
+	else if (a->tail)
+		emit(t, data, a->tail, len);
 	else
 		(void)finish(t, data, len, true);
 	return 0;
@@ -408,18 +414,15 @@ static void take_context(struct igb_txq *q, const struct igb_tx_desc *d)
 /* ------------------------------------------------------------------ the ring */
 
 /* Tells the driver that descriptor @at is done, in the way that it asked for. */
-static bool report(struct tx *t, uint64_t ring, uint32_t at, uint32_t entries)
+static bool report(const struct tx *t, uint64_t ring, uint32_t at, uint32_t entries)
 {
 	struct igb_fn *fn = t->fn;
-	uint32_t low = igb_get(fn, IGB_R_TDWBAL, t->queue);
-	uint64_t head;
 	le32 wire;
 
-	if (!(low & IGB_TDWBA_EN))
+	if (!t->shows_head)
 		return !igb_dma_store(fn, ring + 16ull * at, NULL, (uint64_t)IGB_TXD_DD << 32);
-	head = (uint64_t)igb_get(fn, IGB_R_TDWBAH, t->queue) << 32 | (low & ~3u);
 	wire = le32_make((at + 1) % entries);
-	return !igb_dma_write(fn, head, &wire, sizeof(wire));
+	return !igb_dma_write(fn, t->head_iova, &wire, sizeof(wire));
 }
 
 struct ring {
@@ -430,6 +433,37 @@ struct ring {
 static bool is_context(uint32_t cmd)
 {
 	return cmd & IGB_TXD_DEXT && IGB_TXD_DTYP(cmd) == IGB_TXD_CONTEXT;
+}
+
+/* Goes out as it is. */
+static bool is_plain(const struct tx *t, const struct igb_tx_desc *d)
+{
+	uint32_t cmd = le32_get(d->cmd);
+
+	if (t->fn->vf && t->fn->policy.vlan)
+		return false;
+	if (cmd & IGB_TXD_VLE && t->tags)
+		return false;
+	return cmd & IGB_TXD_DEXT ? !(le32_get(d->olinfo) & (IGB_TXD_IXSM | IGB_TXD_TXSM))
+				  : !(cmd & IGB_TXD_IC);
+}
+
+/* Of a long frame only the head is copied, if its memory can be held until the frame is where it
+ * goes. */
+static void leave_tail(struct tx *t, uint64_t addr, uint32_t len, struct ahead *a)
+{
+	struct iommu_span *s;
+
+	a->ret = igb_dma_span(t->fn, addr, len, IOMMU_READ, &s);
+	if (a->ret) {
+		if (a->ret == -EOPNOTSUPP)
+			a->ret = 0; /* it is read in another way */
+		return;
+	}
+	s->n_read += len - IGB_HEAD;
+	a->tail = igb_dma_at(s, addr) + IGB_HEAD;
+	t->fn->tails = true;
+	t->b->n_tails++;
 }
 
 /* Reads the buffers of packets of one descriptor, all in one go. */
@@ -454,7 +488,11 @@ static void read_ahead(struct tx *t, const struct igb_tx_desc *descs, uint32_t n
 		if (t->b->n + i >= t->b->limit || !room(t->b, len + 64))
 			break;
 		a[i].data = new_frame(t->b, len);
-		a[i].ret = igb_dma_read_later(t->fn, le64_get(descs[i].addr), a[i].data, len);
+		if (len >= IGB_TAIL_MIN && is_plain(t, &descs[i]))
+			leave_tail(t, le64_get(descs[i].addr), len, &a[i]);
+		if (!a[i].ret)
+			a[i].ret = igb_dma_read_later(t->fn, le64_get(descs[i].addr), a[i].data,
+						      a[i].tail ? IGB_HEAD : len);
 		if (a[i].ret == -EAGAIN)
 			break;
 	}
@@ -462,15 +500,18 @@ static void read_ahead(struct tx *t, const struct igb_tx_desc *descs, uint32_t n
 }
 
 /* Up to a batch of descriptors. 0: go on; -EAGAIN, -ENOSPC, -ENOENT: nothing more now. */
-static int run_some(struct tx *t, struct ring *r, bool *reported)
+static int run_some(struct tx *t, struct ring *r)
 {
 	struct igb_tx_desc descs[IGB_BATCH];
 	struct ahead ahead[IGB_BATCH];
+	struct igb_done *done = &t->b->done[t->b->n_done];
 	uint32_t n = (r->tail >= r->head ? r->tail : r->entries) - r->head;
 	int ret = 0;
 
 	if (!n)
 		return -ENOENT;
+	if (t->b->n_done == IGB_DONES)
+		return -ENOSPC;
 	n = MIN(n, IGB_BATCH);
 	ret = igb_dma_read(t->fn, r->base + 16ull * r->head, descs, n * sizeof(descs[0]));
 	if (ret == -EAGAIN)
@@ -482,6 +523,7 @@ static int run_some(struct tx *t, struct ring *r, bool *reported)
 		return -ENOENT;
 	}
 	read_ahead(t, descs, n, ahead);
+	*done = (struct igb_done){ .queue = t->queue, .reset = t->q->reset, .first = r->head };
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t cmd = le32_get(descs[i].cmd);
 
@@ -492,10 +534,25 @@ static int run_some(struct tx *t, struct ring *r, bool *reported)
 		if (ret)
 			break;
 		if (cmd & IGB_TXD_RS)
-			*reported |= report(t, r->base, r->head, r->entries);
+			done->report |= BIT64(done->n);
+		done->n++;
 		r->head = r->head + 1 < r->entries ? r->head + 1 : 0;
 	}
+	t->b->n_done += done->n > 0;
 	return ret;
+}
+
+/* What the registers say, so that not each packet has to ask them. */
+static void setup(struct tx *t)
+{
+	struct igb_fn *fn = t->fn;
+	uint32_t low = igb_get(fn, IGB_R_TDWBAL, t->queue);
+	unsigned loopback = fn->vf ? 0 : IGB_RCTL_LBM(igb_get(fn, IGB_R_RCTL, 0));
+
+	t->shows_head = low & IGB_TDWBA_EN;
+	t->head_iova = (uint64_t)igb_get(fn, IGB_R_TDWBAH, t->queue) << 32 | (low & ~3u);
+	t->own = !fn->vf && (igb_phy_loopback(fn->card) || loopback == 1 || loopback == 3);
+	t->tags = fn->vf || igb_get(fn, IGB_R_CTRL, 0) & IGB_CTRL_VME;
 }
 
 /* True: it has more, and the batch is full. */
@@ -503,7 +560,6 @@ static bool run_queue(struct igb_fn *fn, struct igb_batch *b, unsigned queue)
 {
 	struct tx t = { .fn = fn, .b = b, .q = &fn->tx[queue], .queue = queue };
 	struct ring r;
-	bool reported = false;
 	int ret = 0;
 
 	r.base = igb_ring(fn, IGB_R_TDBAL, queue, &r.entries);
@@ -512,11 +568,10 @@ static bool run_queue(struct igb_fn *fn, struct igb_batch *b, unsigned queue)
 	/* A tail outside of the ring: there is nothing to send until it is inside. */
 	if (!fn->tx_on[queue] || r.head >= r.entries || r.tail >= r.entries)
 		return false;
+	setup(&t);
 	while (!ret)
-		ret = run_some(&t, &r, &reported);
+		ret = run_some(&t, &r);
 	igb_set_queue_reg(fn, IGB_R_TDH, queue, r.head);
-	if (reported)
-		igb_irq_tx(fn, queue);
 	return ret == -ENOSPC;
 }
 
@@ -541,4 +596,32 @@ bool igb_tx(struct igb_fn *fn, struct igb_batch *b)
 		fn->tx_pending &= ~BIT(queue);
 	}
 	return false;
+}
+
+static bool give_back(struct igb_fn *fn, const struct igb_done *d)
+{
+	struct tx t = { .fn = fn, .q = &fn->tx[d->queue], .queue = d->queue };
+	uint64_t bits = d->report, base;
+	bool reported = false;
+	uint32_t entries;
+
+	/* The driver has begun anew since, or has a ring of another size. */
+	base = igb_ring(fn, IGB_R_TDBAL, d->queue, &entries);
+	if (t.q->reset != d->reset || d->first + d->n > entries)
+		return false;
+	setup(&t);
+	/* Of heads the last one says it all. */
+	if (t.shows_head && bits)
+		bits = BIT64(63 - __builtin_clzll(bits));
+	for (; bits; bits &= bits - 1)
+		reported |= report(&t, base, d->first + (uint32_t)__builtin_ctzll(bits), entries);
+	return reported;
+}
+
+void igb_tx_done(struct igb_fn *fn, struct igb_batch *b)
+{
+	for (unsigned i = 0; i < b->n_done; i++)
+		if (give_back(fn, &b->done[i]))
+			igb_irq_tx(fn, b->done[i].queue);
+	b->n_done = 0;
 }

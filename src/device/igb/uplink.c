@@ -71,16 +71,19 @@ void igb_uplink_free(struct igb_card *card)
 	netpcap_free(card->pcap);
 }
 
-void igb_uplink_send(struct igb_card *card, const struct igb_frame *frames, unsigned n)
+void igb_uplink_send(struct igb_card *card, struct igb_frame *frames, unsigned n)
 {
 	bool any = false;
 
 	for (unsigned i = 0; card->pcap && i < n; i++)
-		if (!frames[i].own)
+		if (!frames[i].own) {
+			igb_frame_whole(&frames[i]);
 			netpcap_record(card->pcap, frames[i].data, frames[i].len);
+		}
 	for (unsigned i = 0; card->uplink && i < n; i++) {
 		if (!frames[i].to_uplink)
 			continue;
+		igb_frame_whole(&frames[i]);
 		netup_send(card->uplink, frames[i].data, frames[i].len);
 		any = true;
 	}

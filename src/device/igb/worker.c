@@ -72,6 +72,29 @@ static bool transmit(struct igb_fn *fn, struct igb_batch *b, uint64_t *resume_ns
 	return more;
 }
 
+/* The memory that tails are in stays until their frames are where they go. */
+static void hold(struct igb_fn *fn, struct igb_batch *b)
+{
+	igb_dma_flush(fn);
+	memcpy(b->spans, fn->spans, fn->n_spans * sizeof(fn->spans[0]));
+	b->n_spans = fn->n_spans;
+	fn->n_spans = 0;
+	fn->tails = false;
+}
+
+/* The end of a turn under the lock. Descriptors are given back once nothing is left in their
+ * buffers. */
+static void leave(struct igb_fn *fn, struct igb_batch *b, uint64_t *resume_ns)
+{
+	if (!b->n_tails)
+		igb_tx_done(fn, b);
+	igb_dma_done(fn);
+	igb_irq_update(fn);
+	sooner(resume_ns, fn->irq_at);
+	fn->in_worker = fn->may_wait = false;
+	pcif_unlock(fn->f);
+}
+
 /* One look at a function. True: there was something to do. */
 static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *resume_ns)
 {
@@ -97,14 +120,21 @@ static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *
 		work |= igb_backlog_run(fn);
 	if (fn->tx_pending)
 		work |= transmit(fn, b, resume_ns);
-	igb_dma_done(fn);
-	igb_irq_update(fn);
-	sooner(resume_ns, fn->irq_at);
-	fn->in_worker = fn->may_wait = false;
-	pcif_unlock(fn->f);
 	work |= b->n;
+	if (b->n_tails)
+		hold(fn, b);
+	leave(fn, b, resume_ns);
 	if (b->n)
 		igb_switch(fn->card, fn->port, b->frames, b->n, fn);
+	if (b->n_tails) {
+		b->n_tails = 0;
+		pcif_lock(fn->f);
+		fn->in_worker = true;
+		fn->may_wait = w->fn == fn; /* who may have become slow meanwhile */
+		leave(fn, b, resume_ns);
+		while (b->n_spans)
+			iommu_span_put(&b->spans[--b->n_spans]);
+	}
 	b->n = b->used = 0;
 	return work;
 }
@@ -116,20 +146,17 @@ static bool serve(struct igb_worker *w, struct igb_fn *fn, bool scan, uint64_t *
  */
 bool igb_step(struct igb_worker *w, bool scan, uint64_t *resume_ns)
 {
+	struct igb_fn *fns[IGB_PORTS];
 	bool work = false;
 
 	*resume_ns = 0;
 	if (w->fn)
 		return serve(w, w->fn, scan, resume_ns);
-	for (unsigned port = 0; port < IGB_PORTS; port++) {
-		struct igb_fn *fn = igb_port_get(w->card, port);
-
-		if (!fn)
-			continue;
-		if (!fn->slow || w->card->manual)
-			work |= serve(w, fn, scan, resume_ns);
-		igb_port_put(fn);
-	}
+	igb_ports_get(w->card, fns);
+	for (unsigned port = 0; port < IGB_PORTS; port++)
+		if (fns[port] && (!fns[port]->slow || w->card->manual))
+			work |= serve(w, fns[port], scan, resume_ns);
+	igb_ports_put(w->card, fns);
 	return work;
 }
 
@@ -271,6 +298,7 @@ int igb_worker_start(struct igb_worker *w)
 	if (!w->batch)
 		return -ENOMEM;
 	w->batch->n = w->batch->used = 0;
+	w->batch->n_tails = w->batch->n_spans = w->batch->n_done = 0;
 	ret = w->card->manual ? 0 : thread_start(&w->thread, KIB(256), worker_main, w);
 	w->started = !ret && !w->card->manual;
 	return ret;
