@@ -20,6 +20,7 @@ import kernel  # noqa: E402
 from guest import Guest  # noqa: E402
 from ui import Failure, Ui  # noqa: E402
 from user import Place  # noqa: E402
+from bench_net import bench_net  # noqa: E402
 
 ROOT = kernel.ROOT
 BUILD = os.path.join(ROOT, os.environ.get("BUILD") or "build")
@@ -314,6 +315,8 @@ def run(ui, table):
         bench_guest(ui, table, place, image)
         ui.step("Two guests, a virtual function each")
         bench_two_guests(ui, table, place)
+        ui.step("Two virtual functions of a network card")
+        bench_net(ui, table, place)
         ui.step("The table")
         table.show()
     finally:
@@ -321,7 +324,7 @@ def run(ui, table):
 
 
 def main():
-    ui = Ui("make bench", int(os.environ.get("UVFIO_STEPS", 9)), first=2)
+    ui = Ui("make bench", int(os.environ.get("UVFIO_STEPS", 10)), first=2)
     table = Table(ui)
     try:
         run(ui, table)
