@@ -93,7 +93,8 @@ static void drop_first(struct igb_backlog *l, const struct note *note)
 void igb_backlog_clear(struct igb_fn *fn)
 {
 	pthread_mutex_lock(&fn->backlog.lock);
-	fn->backlog.head = fn->backlog.used = 0;
+	fn->backlog.head = 0;
+	fn->backlog.used = 0;
 	fn->backlog.crowded_since = 0;
 	pthread_mutex_unlock(&fn->backlog.lock);
 }
