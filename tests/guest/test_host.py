@@ -62,6 +62,7 @@ END
 chmod 644 /inside.sh
 who() { case $1 in root) shift; "$@" ;; *) shift; su -s /bin/sh user -c "export PATH=$PATH who=user $door; $*" ;; esac; }
 uvfio_killed() {
+	: > /tmp/$1.ready
 	who $1 @UVFIO@ run -d testdev,bdf=@BDF@ -- door_client hold @BDF@ 1 > /tmp/$1.ready 2>/dev/null &
 	n=0; until grep -q ready /tmp/$1.ready || [ $n = 600 ]; do usleep 50000; n=$((n + 1)); done
 	kill -9 $(pidof uvfio)
