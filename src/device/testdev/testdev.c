@@ -4,7 +4,8 @@
  * kind, a DMA engine that can be told any address, all kinds of interrupts, and BARs of every sort.
  * docs/testdev.md has the register map, which is stable.
  *
- * It is also the example of a model, so read it as one, from the end: device_testdev is what
+ * It is also the example of a model (vf.c adds what only one with virtual functions needs), so read
+ * it as one, from the end: device_testdev is what
  * others see. create() gives a description (testdev_desc), which is data, and the state. A BAR
  * names its registers as a table (testdev_regs); pci answers accesses from it, resets it, scans it
  * where clients can map it, and calls the functions of the table when a client has written a
@@ -20,7 +21,7 @@
  */
 #include <errno.h>
 
-#include "device/device.h"
+#include "device/testdev/testdev.h"
 
 #define DMA_MAX KIB(64)
 
@@ -30,7 +31,6 @@ enum { ADDR_LO = DMA, ADDR_HI, LEN, CMD, DMA_STATUS, COUNT, SUM, SEED, IRQ_RAISE
 /* Values of CMD; of DMA_STATUS, which STATUS collects. */
 enum { CMD_FILL = 1, CMD_LOAD = 2, CMD_STORE = 4, CMD_OP = 0xff, CMD_IRQ = 0x100 };
 enum { DMA_IDLE, DMA_OK, DMA_FAULT, DMA_INVALID = 4 };
-enum { BAR_REGS, BAR_MAPPED, BAR_RAM, BAR_MIXED = 4, BAR_IO };
 
 struct block {
 	struct pcif *f;
@@ -155,7 +155,7 @@ static uint64_t testdev_bar_read(void *state, unsigned bar, uint64_t offset, uns
 
 #define TABLE(t) .regs = t, .n_regs = ARRAY_SIZE(t)
 
-static const struct pcif_desc testdev_desc = {
+const struct pcif_desc testdev_desc = {
 	.vendor = 0x1234, .device = 0x5000, .subsystem_vendor = 0x1234, .subsystem_device = 0x5000,
 	.class_code = 0xff0000, .revision = 1,
 	.bars = {
@@ -192,27 +192,6 @@ static void testdev_reset(void *state)
 	pcif_unlock(blocks->f);
 }
 
-/* VVVV:DDDD:CCCCCC, hexadecimal. */
-static int testdev_identity(const char *text, struct pcif_desc *desc, struct pcif_reply_error *err)
-{
-	static const char hex[] = "0123456789abcdefABCDEF";
-	unsigned vendor, device, class_code;
-
-	if (!text)
-		return 0;
-	if (strlen(text) != 16 || strspn(text, hex) != 4 || strspn(text + 5, hex) != 4 ||
-	    strspn(text + 10, hex) != 6 ||
-	    sscanf(text, "%x:%x:%x", &vendor, &device, &class_code) != 3)
-		return pcif_error(err, -EINVAL,
-				  "id=%s: give vendor, device and class in hexadecimal, "
-				  "like 8086:10c9:020000",
-				  text);
-	desc->vendor = (uint16_t)vendor;
-	desc->device = (uint16_t)device;
-	desc->class_code = class_code;
-	return 0;
-}
-
 static void testdev_destroy(void *state)
 {
 	struct block *blocks = state;
@@ -222,9 +201,8 @@ static void testdev_destroy(void *state)
 	free(blocks);
 }
 
-/* The blocks of one function, PF or VF, whose BARs are described in @desc. */
-static int make_blocks(struct pcif *f, struct pcif_desc *desc, void **state,
-		       struct pcif_reply_error *err)
+int testdev_make_blocks(struct pcif *f, struct pcif_desc *desc, void **state,
+			struct pcif_reply_error *err)
 {
 	struct block *b = calloc(2, sizeof(*b));
 
@@ -237,28 +215,6 @@ static int make_blocks(struct pcif *f, struct pcif_desc *desc, void **state,
 	}
 	*state = b;
 	return 0;
-}
-
-/* VFs have all that their PF has, but for what no VF has: I/O and the pin. */
-static void describe_vfs(struct pcif_desc *desc, bool own_id)
-{
-	desc->sriov.vf_device = own_id ? desc->device + 1 : 0x5007;
-	memcpy(desc->sriov.bars, desc->bars, sizeof(desc->bars));
-	desc->sriov.bars[BAR_IO] = (struct pcif_bar){ .type = PCIF_BAR_NONE };
-}
-
-static int testdev_create_vf(struct pcif *f, void *pf_state, unsigned index, struct pcif_desc *desc,
-			     void **state, struct pcif_reply_error *err)
-{
-	const struct block *pf = pf_state;
-
-	desc->msi_vectors = testdev_desc.msi_vectors;
-	desc->msix_vectors = pcif_desc(pf->f)->msix_vectors;
-	desc->msix_bar = BAR_MIXED;
-	desc->msix_table_offset = testdev_desc.msix_table_offset;
-	desc->msix_pba_offset = testdev_desc.msix_pba_offset;
-	desc->aer = true;
-	return make_blocks(f, desc, state, err);
 }
 
 static int testdev_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
@@ -274,10 +230,9 @@ static int testdev_create(struct pcif *f, const struct pcif_params *params, stru
 	    testdev_identity(pcif_param(params, "id"), desc, err))
 		return -EINVAL;
 	desc->bars[BAR_MAPPED].n_areas = shared;
-	desc->sriov.total_vfs = (uint16_t)vfs;
 	if (vfs)
-		describe_vfs(desc, pcif_param(params, "id"));
-	return make_blocks(f, desc, state, err);
+		testdev_describe_vfs(desc, vfs, pcif_param(params, "id"));
+	return testdev_make_blocks(f, desc, state, err);
 }
 
 static const struct pcif_option testdev_options[] = {
