@@ -316,7 +316,7 @@ def run(ui, table):
         ui.step("Two guests, a virtual function each")
         bench_two_guests(ui, table, place)
         ui.step("Two virtual functions of a network card")
-        bench_net(ui, table, place)
+        bench_net(ui, table, place, idle_cpu)
         ui.step("The table")
         table.show()
     finally:

@@ -106,7 +106,21 @@ def measure(place, kind, size):
         pmd.close()
 
 
-def bench_net(ui, table, place):
+def bench_idle_card(table, place, idle_cpu):
+    """A card whose registers are mapped by a driver that has stopped."""
+    pmd = Testpmd(place, "vfs", 64)
+    try:
+        pmd.rate()
+        pmd.say("stop")
+        time.sleep(1)
+        cpu = idle_cpu(pmd.child.pid)
+    finally:
+        pmd.close()
+    table.add("CPU of a network card that does nothing, mapped", f"{cpu:.2f} %", "", "", "under 1 %",
+              cpu < 1)
+
+
+def bench_net(ui, table, place, idle_cpu):
     if not shutil.which("dpdk-testpmd"):
         ui.note("no dpdk-testpmd (Debian's package dpdk-dev): left out")
         return
@@ -121,3 +135,4 @@ def bench_net(ui, table, place):
         table.add(f"VF to VF, testpmd, frames of {size} bytes", f"{ours:.2f} M/s",
                   f"{theirs:.2f} M/s, net_memif", f"{ratio:.2f}", f"at least {goal}",
                   ratio >= goal)
+    bench_idle_card(table, place, idle_cpu)

@@ -4,7 +4,8 @@
  *
  * Where drivers store by mmap nothing tells of a store, so the card's thread looks: all the time
  * for a moment after there was work, then less and less often, as nvme's worker does; never less
- * than every four milliseconds. Where nothing is mapped it sleeps until it is woken.
+ * than every four milliseconds, or sixteen where waking up is dear. Where nothing is mapped it
+ * sleeps until it is woken.
  */
 #include <errno.h>
 #include <sched.h>
@@ -20,6 +21,9 @@
 #define SLEEP_SHARE 8		    /* sleep a 1/n of the time since the last work, */
 #define SLEEP_MIN_NS 20000u	    /* but at least */
 #define SLEEP_MAX_NS 4000000u	    /* and at most this */
+#define LONG_NS 100000000u	    /* after so long a pause */
+#define LOOK_SHARE 200		    /* a look may take 1/n of the time until the next, */
+#define SLEEP_LONG_NS 16000000u	    /* which is at most that */
 #define REGISTERS_NS 20000u	    /* registers other than tails are looked at that often, */
 #define IDLE_NS 10000000u	    /* and after so long without work, */
 #define IDLE_REGISTERS_NS 20000000u /* where only those of queues are mapped, that often */
@@ -209,7 +213,24 @@ static bool any_shared(struct igb_worker *w)
 struct pace {
 	uint64_t last_work;
 	uint64_t crowded_until;
+	/* Of the thread, at the last sleep after a long pause; and what a look takes, a mean. */
+	uint64_t cpu_ns, look_ns;
 };
+
+/* What a look costs, waking up for it included, is the host's to say: an idle card takes less than
+ * a hundredth of a core. */
+static uint64_t longest_sleep(struct pace *p, uint64_t since)
+{
+	struct timespec ts;
+	uint64_t cost;
+
+	if (since < LONG_NS || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts))
+		return SLEEP_MAX_NS;
+	cost = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec - p->cpu_ns;
+	p->cpu_ns += cost;
+	p->look_ns = (p->look_ns * 15 + MIN(cost, SLEEP_MAX_NS)) / 16;
+	return MIN(MAX(p->look_ns * LOOK_SHARE, SLEEP_MAX_NS), SLEEP_LONG_NS);
+}
 
 /* What to do after a round without work. False: time to quit. */
 static bool idle(struct igb_worker *w, uint64_t now, uint64_t resume_ns, struct pace *p)
@@ -231,7 +252,7 @@ static bool idle(struct igb_worker *w, uint64_t now, uint64_t resume_ns, struct 
 			p->crowded_until = after + CROWDED_FOR_NS;
 		return true;
 	}
-	until = now + MIN(MAX(since / SLEEP_SHARE, SLEEP_MIN_NS), SLEEP_MAX_NS);
+	until = now + MIN(MAX(since / SLEEP_SHARE, SLEEP_MIN_NS), longest_sleep(p, since));
 	return wait_kick(w, resume_ns ? MIN(until, resume_ns) : until);
 }
 
