@@ -73,8 +73,12 @@ class Testpmd:
 
     def received(self):
         self.say("show port stats all")
-        return (sum(int(self.wait_for(r"RX-packets: (\d+)").group(1)) for _ in range(2)),
-                time.monotonic())
+        frames = 0
+        for _ in range(2):
+            # What "stop" tells looks the same, but for its head.
+            self.wait_for("NIC statistics")
+            frames += int(self.wait_for(r"RX-packets: (\d+)").group(1))
+        return frames, time.monotonic()
 
     def rate(self):
         """Frames that both ports receive, a second."""
