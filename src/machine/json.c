@@ -53,8 +53,8 @@ static int fail_here(struct machine_file *l, int errnum, const char *text)
 	return fail_line(l, where_line(l->text, l->size, l->path, l->depth), errnum, text);
 }
 
-int file_fail(struct machine_file *l, const struct file_place *at, const char *key, int errnum,
-	      const char *text)
+/* The line of @key, or of the object if that has no such key. */
+static unsigned line_of(const struct machine_file *l, const struct file_place *at, const char *key)
 {
 	/* jansson's functions take no const. */
 	json_t *object = (json_t *)(uintptr_t)at->object, *value;
@@ -68,7 +68,24 @@ int file_fail(struct machine_file *l, const struct file_place *at, const char *k
 			path[depth++] = i;
 		i++;
 	}
-	return fail_line(l, where_line(l->text, l->size, path, depth), errnum, text);
+	return where_line(l->text, l->size, path, depth);
+}
+
+int file_fail(struct machine_file *l, const struct file_place *at, const char *key, int errnum,
+	      const char *text)
+{
+	return fail_line(l, line_of(l, at, key), errnum, text);
+}
+
+/* The newest place was made for @d; what is wrong with it may be seen only when all are there. */
+static int remember_line(struct machine *m, struct machine_file *l, const struct file_device *d)
+{
+	struct machine_place *place = &m->places[m->n_places - 1];
+
+	if (asprintf(&place->where, "%.128s:%u: ", l->name, line_of(l, &d->place, "bdf")) >= 0)
+		return 0;
+	place->where = NULL;
+	return file_fail(l, &d->place, NULL, ENOMEM, "out of memory");
 }
 
 static int remember_place(struct machine_file *l, struct file_place *at, const json_t *object)
@@ -358,7 +375,10 @@ static int make_devices(struct machine *m, struct machine_file *l)
 				continue;
 			r = machine_device_make(m, &d->dev, &why);
 			if (r)
-				return file_fail(l, &d->place, NULL, -r, why.text);
+				return file_fail(l, &d->place, why.key, -r, why.text);
+			r = remember_line(m, l, d);
+			if (r)
+				return r;
 		}
 	}
 	return 0;

@@ -10,6 +10,17 @@
 
 #include "machine/priv.h"
 
+/* Names and values come from files of whoever: they are shown, and cannot do anything. */
+static void make_printable(char *text)
+{
+	for (unsigned char *p = (unsigned char *)text; *p; p++) {
+		if (*p < ' ' || *p == 0x7f)
+			*p = '?';
+		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* U+0080 to U+009F */
+			p[0] = p[1] = '?';
+	}
+}
+
 int machine_fail(struct machine_error *err, int errnum, const char *fmt, ...)
 {
 	va_list ap;
@@ -17,6 +28,8 @@ int machine_fail(struct machine_error *err, int errnum, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
+	make_printable(err->text);
+	err->key[0] = 0;
 	return -errnum;
 }
 
@@ -136,7 +149,7 @@ void machine_free(struct machine *m)
 	pcim_free(m->pci);
 	journal_free(m->journal);
 	for (unsigned i = 0; i < m->n_places; i++)
-		free(m->places[i].driver);
+		place_fini(&m->places[i]);
 	free(m->places);
 	clients_fini(m);
 	free(m->name);
@@ -159,15 +172,19 @@ const char *machine_name(const struct machine *m)
 static int check_functions(const struct machine *m, struct machine_error *err)
 {
 	for (unsigned i = 0; i < m->n_places; i++) {
-		struct pci_bdf zero = m->places[i].bdf;
+		const struct machine_place *place = &m->places[i];
 		char at[PCI_BDF_STRLEN], want[PCI_BDF_STRLEN];
+		struct pci_bdf zero = place->bdf;
 
 		zero.fn = 0;
 		if (pcim_find(m->pci, zero))
 			continue;
 		return machine_fail(
-			err, EINVAL, "%s: there is no function 0 beside it; add a device at %s",
-			pcif_bdf_format(m->places[i].bdf, at), pcif_bdf_format(zero, want));
+			err, EINVAL,
+			"%.256s%s at %s: there is no function 0 beside it; add a device at %s",
+			place->where ? place->where : "",
+			pcif_model_name(pcim_find(m->pci, place->bdf)),
+			pcif_bdf_format(place->bdf, at), pcif_bdf_format(zero, want));
 	}
 	return 0;
 }

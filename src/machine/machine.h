@@ -16,7 +16,8 @@ struct machine;
 
 /* A text that names the cause and the remedy, for the person at the terminal. */
 struct machine_error {
-	char text[512];
+	char text[512]; /* one line; what a terminal could take for a command is '?' in it */
+	char key[24];	/* of the device, that is to blame; empty: none, or not known */
 };
 
 /* Keys that a device of any model may have; ends with key NULL. */

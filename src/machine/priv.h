@@ -115,6 +115,7 @@ struct machine {
 	struct machine_place {
 		struct pci_bdf bdf;
 		char *driver; /* NULL: as the machine has it */
+		char *where;  /* "FILE:LINE: ", or NULL */
 	} * places;
 	unsigned n_places, max_places;
 	struct pci_bdf next; /* no place before it is free for a device that gives none */
@@ -125,7 +126,8 @@ struct machine {
 	unsigned last_client;
 };
 
-void clients_fini(struct machine *m); /* clients.c */
+void clients_fini(struct machine *m);	      /* clients.c */
+void place_fini(struct machine_place *place); /* spec.c */
 
 /* Writes the text and returns -@errnum. */
 int machine_fail(struct machine_error *err, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -263,6 +263,12 @@ static int free_place(struct machine *m, struct pci_bdf *bdf)
 	return -ENOSPC;
 }
 
+void place_fini(struct machine_place *place)
+{
+	free(place->driver);
+	free(place->where);
+}
+
 /* Takes the driver's name from @d. */
 static int remember(struct machine *m, struct machine_device *d)
 {
@@ -275,9 +281,26 @@ static int remember(struct machine *m, struct machine_device *d)
 		m->places = bigger;
 		m->max_places = max;
 	}
-	m->places[m->n_places++] = (struct machine_place){ d->bdf, d->driver };
+	m->places[m->n_places++] = (struct machine_place){ d->bdf, d->driver, NULL };
 	d->driver = NULL;
 	return 0;
+}
+
+/* Texts about a key begin with it: "KEY=VALUE: ..."; other texts of pci are about the address. */
+static void blame_key(const struct machine_device *d, const char *at, const char *text,
+		      struct machine_error *err)
+{
+	bool of_pci = !strncmp(text, at, strlen(at));
+	char word[sizeof(err->key)];
+
+	if (of_pci)
+		text += strlen(at) + strspn(text + strlen(at), ": ");
+	snprintf(word, sizeof(word), "%.*s", (int)strspn(text, "abcdefghijklmnopqrstuvwxyz_"),
+		 text);
+	if (pcif_param(d->params, word))
+		snprintf(err->key, sizeof(err->key), "%s", word);
+	else if (of_pci)
+		snprintf(err->key, sizeof(err->key), "%s", d->has_bdf ? "bdf" : "addr");
 }
 
 /* @why is what pci or the model said of the device at @bdf. */
@@ -289,10 +312,12 @@ static int fail_device(const struct machine_device *d, int r, const struct pcif_
 	pcif_bdf_format(d->bdf, at);
 	/* Texts of pci begin with the address, those of models do not. */
 	if (!strncmp(why->text, at, strlen(at)))
-		return machine_fail(err, -r, "%s at %s", d->model->name, why->text);
-	if (why->text[0])
-		return machine_fail(err, -r, "%s at %s: %s", d->model->name, at, why->text);
-	return machine_fail(err, -r, "%s at %s: %s", d->model->name, at, strerror(-r));
+		machine_fail(err, -r, "%s at %s", d->model->name, why->text);
+	else
+		machine_fail(err, -r, "%s at %s: %s", d->model->name, at,
+			     why->text[0] ? why->text : strerror(-r));
+	blame_key(d, at, why->text, err);
+	return r;
 }
 
 static int check_make(const struct machine *m, const struct machine_device *d,
@@ -311,6 +336,16 @@ static int check_make(const struct machine *m, const struct machine_device *d,
 	return 0;
 }
 
+static int fail_conventional(const struct machine_device *d, struct machine_error *err)
+{
+	machine_fail(err, EINVAL,
+		     "%s: conventional=on: what is not PCI Express cannot be below a root port; "
+		     "put it into \"root_buses\" of a machine file",
+		     d->model->name);
+	snprintf(err->key, sizeof(err->key), "conventional");
+	return -EINVAL;
+}
+
 int machine_device_make(struct machine *m, struct machine_device *d, struct machine_error *err)
 {
 	const char *conventional = pcif_param(d->params, "conventional");
@@ -320,10 +355,7 @@ int machine_device_make(struct machine *m, struct machine_device *d, struct mach
 	if (r)
 		return r;
 	if (conventional && !strcmp(conventional, "on"))
-		return machine_fail(err, EINVAL,
-				    "%s: conventional=on: what is not PCI Express cannot be below "
-				    "a root port; put it into \"root_buses\" of a machine file",
-				    d->model->name);
+		return fail_conventional(d, err);
 	if (!d->has_bdf && free_place(m, &d->bdf))
 		return machine_fail(err, ENOSPC,
 				    "%s: no free bus is left; give bdf=", d->model->name);
@@ -333,7 +365,7 @@ int machine_device_make(struct machine *m, struct machine_device *d, struct mach
 	r = pcim_add(m->pci, d->bdf, d->model, d->params, &why);
 	if (!r)
 		return 0;
-	free(m->places[--m->n_places].driver);
+	place_fini(&m->places[--m->n_places]);
 	return fail_device(d, r, &why, err);
 }
 
@@ -351,7 +383,7 @@ int machine_device_make_on_bus(struct machine *m, struct machine_device *d, stru
 	r = pcim_add_on_bus(m->pci, d->bdf, d->model, d->params, &why, f);
 	if (!r)
 		return 0;
-	free(m->places[--m->n_places].driver);
+	place_fini(&m->places[--m->n_places]);
 	return fail_device(d, r, &why, err);
 }
 

@@ -175,7 +175,7 @@ static int make_functions(const struct tree *t, const struct tree_bus *b)
 
 		r = machine_device_make_on_bus(t->m, &d->dev, &made[i], &text);
 		if (r)
-			file_fail(t->file, &d->place, NULL, -r, text.text);
+			file_fail(t->file, &d->place, text.key, -r, text.text);
 	}
 	for (unsigned i = 0; i < b->n && !r; i++)
 		if (machine_is_bridge(b->list[i]->dev.model))

@@ -118,6 +118,12 @@ static void spec_places(void **state)
 	machine_free(m);
 }
 
+static int add_json(struct machine *m, const char *text, struct machine_error *err)
+{
+	err->text[0] = 0;
+	return machine_add_json(m, "m.json", text, strlen(text), err);
+}
+
 static void functions(void **state)
 {
 	struct machine *m = machine_make();
@@ -125,10 +131,20 @@ static void functions(void **state)
 
 	assert_int_equal(machine_add_spec(m, "testdev,bdf=65:00.1", &err), 0);
 	assert_int_equal(machine_start(m, &err), -EINVAL);
-	assert_has(err.text, "add a device at 0000:65:00.0");
+	assert_string_equal(err.text, "testdev at 0000:65:00.1: there is no function 0 beside it; "
+				      "add a device at 0000:65:00.0");
+	assert_int_equal(add_json(m,
+				  "{\"devices\": [{\"model\": \"testdev\",\n"
+				  "\"bdf\": \"67:00.1\"}]}",
+				  &err),
+			 0);
 	assert_int_equal(machine_add_spec(m, "testdev,bdf=65:00.0", &err), 0);
+	assert_int_equal(machine_start(m, &err), -EINVAL);
+	assert_string_equal(err.text, "m.json:2: testdev at 0000:67:00.1: there is no function 0 "
+				      "beside it; add a device at 0000:67:00.0");
+	assert_int_equal(machine_add_spec(m, "testdev,bdf=67:00.0", &err), 0);
 	assert_int_equal(machine_start(m, &err), 0);
-	assert_int_equal(pcim_count(machine_pci(m)), 3);
+	assert_int_equal(pcim_count(machine_pci(m)), 6);
 	machine_free(m);
 }
 
@@ -188,12 +204,6 @@ static void spec_comma(void **state)
 
 /* ------------------------------------------------------------------ machine file */
 
-static int add_json(struct machine *m, const char *text, struct machine_error *err)
-{
-	err->text[0] = 0;
-	return machine_add_json(m, "m.json", text, strlen(text), err);
-}
-
 static void json_errors(void **state)
 {
 	static const struct {
@@ -227,6 +237,36 @@ static void json_errors(void **state)
 		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\n\"bdf\": \"x\"} ]}",
 		  "m.json:4: testdev: bdf=x" },
 		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\n\"bdf\": 3} ]}", "m.json:4: " },
+		/* What only the model can judge: the line of its key all the same. */
+		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\"vectors\": 65} ]}",
+		  "m.json:3: testdev at 0000:65:00.0: vectors=65" },
+		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\"id\": \"x\"} ]}",
+		  "m.json:3: testdev at 0000:65:00.0: id=x" },
+		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\"numa_node\": 1024} ]}",
+		  "m.json:3: testdev at 0000:65:00.0: numa_node=1024" },
+		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\"conventional\": true} ]}",
+		  "m.json:3: testdev: conventional=on" },
+		{ "{\"devices\": [\n {\"model\": \"nvme\",\n\"disk\": \"/nonexistent/a\"} ]}",
+		  "m.json:3: nvme at 0000:65:00.0: disk \"/nonexistent/a\" cannot be opened" },
+		{ "{\"devices\": [\n {\"model\": \"nvme\", \"mem\": \"1M\", \"vfs\": 2,\n"
+		  "\"vf_disk\": \"/nonexistent/%d\"} ]}",
+		  "m.json:3: nvme at 0000:65:00.0: vf_disk=/nonexistent/%d: disk "
+		  "\"/nonexistent/0\"" },
+		{ "{\"devices\": [\n {\"model\": \"nvme\", \"mem\": \"1M\",\n\"vf_mem\": 3} ]}",
+		  "m.json:3: nvme at 0000:65:00.0: vf_mem is about virtual functions" },
+		{ "{\"devices\": [\n {\"model\": \"igb\", \"vfs\": 2,\n"
+		  "\"vf_mac\": \"52:54:00:00:00:01\"} ]}",
+		  "m.json:3: igb at 0000:65:00.0: vf_mac=52:54:00:00:00:01: give one for each" },
+		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\"bdf\": \"65:01.0\"} ]}",
+		  "m.json:3: testdev at 0000:65:01.0: a root port leads to device 00 only" },
+		{ "{\"devices\": [\n"
+		  "{\"model\": \"testdev\", \"bdf\": \"0000:65:00.0\"},\n"
+		  "{\"model\": \"testdev\",\n\"bdf\": \"0000:65:00.0\"}]}",
+		  "m.json:4: testdev at 0000:65:00.0: address is taken" },
+		/* A file does not talk to the terminal. */
+		{ "{\"devices\": [\n {\"model\": \"testdev\",\n"
+		  "\"a\\n\\u001b[2J\\u009b\\u00e9\": 1} ]}",
+		  "m.json:3: testdev: no key \"a??[2J??\u00e9\"" },
 		{ "{\"devices\": [\n"
 		  "{\"model\": \"testdev\", \"bdf\": \"0000:65:00.0\"},\n"
 		  "{\"model\": \"testdev\", \"bdf\": \"0000:65:00.0\"}]}",

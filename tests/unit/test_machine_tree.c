@@ -382,7 +382,15 @@ static void errors(void **state)
 		  "m.json:2: testdev: conventional=on: what is not PCI Express cannot be below a "
 		  "root port" },
 		{ "{'root_buses': [{'devices': [{'model': 'testdev',\n'acs': 3}]}]}",
-		  "m.json:1: testdev at 0000:00:00.0: acs=3: say acs=off or acs=on" },
+		  "m.json:2: testdev at 0000:00:00.0: acs=3: say acs=off or acs=on" },
+		{ "{'root_buses': [{'devices': [{'model': 'testdev', 'conventional': true,\n"
+		  "'acs': true}]}]}",
+		  "m.json:2: testdev at 0000:00:00.0: acs=on: a conventional function" },
+		{ "{'root_buses': [{'devices': [{'model': 'root-port',\n'slot': 0}]}]}",
+		  "m.json:2: root-port at 0000:00:00.0: slot=0: give a number" },
+		{ "{'root_buses': [{'devices': [{'model': 'testdev'},\n{'model': 'testdev',\n"
+		  "'addr': '1'}, {'model': 'testdev',\n'addr': '01.0'}]}]}",
+		  "m.json:4: testdev at 0000:00:01.0: address is taken" },
 		{ "{'devices': [\n{'model': 'testdev', 'bdf': '0000:02:00.0'}], 'root_buses': "
 		  "[{'devices': [{'model': 'root-port', 'bus': '02'}]}]}",
 		  "m.json:2: testdev at 0000:02:00.0: bus 02 is one of root bus 0000:00" },

@@ -147,9 +147,9 @@ static int set_each(struct igb_card *card, const struct vf_option *o, const char
 
 	if (n != card->n_vfs && (n > 1 || o->own))
 		return pcif_error(err, -EINVAL,
-				  "%s=%s: give %s one for each of the %u VFs (vfs=), with / "
+				  "%s=%s: give %sone for each of the %u VFs (vfs=), with / "
 				  "between them",
-				  o->key, value, o->own ? "" : "one value, or", card->n_vfs);
+				  o->key, value, o->own ? "" : "one value, or ", card->n_vfs);
 	for (unsigned i = 0; i < IGB_VFS && !ret; i++) {
 		char piece[64];
 		size_t len = strcspn(p, "/");

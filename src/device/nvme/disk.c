@@ -218,12 +218,13 @@ int nvmed_disk_open_file(const char *path, unsigned block, bool readonly, struct
 	int ret;
 
 	if (fd < 0 && (errno == EACCES || errno == EROFS || errno == EPERM) && !readonly)
-		return pcif_error(err, -errno,
-				  "cannot open disk \"%s\" for writing: %s; change its permissions "
-				  "or give readonly=on",
-				  path, strerror(errno));
+		return pcif_error(
+			err, -errno,
+			"disk \"%s\" cannot be opened for writing: %s; change its permissions "
+			"or give readonly=on",
+			path, strerror(errno));
 	if (fd < 0)
-		return pcif_error(err, -errno, "cannot open disk \"%s\": %s", path,
+		return pcif_error(err, -errno, "disk \"%s\" cannot be opened: %s", path,
 				  strerror(errno));
 	ret = file_size(fd, path, &size, err);
 	if (!ret)

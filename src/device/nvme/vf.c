@@ -40,7 +40,9 @@ static int open_file(struct nvmed_ctrl *c, const char *pattern, unsigned index, 
 		     struct nvmed_disk **disk, struct pcif_reply_error *err)
 {
 	const char *mark = strstr(pattern, "%d");
+	struct pcif_reply_error why = { "" };
 	AUTO_FREE char *path = NULL;
+	int ret;
 
 	if (!mark || strstr(mark + 2, "%d"))
 		return pcif_error(
@@ -50,7 +52,8 @@ static int open_file(struct nvmed_ctrl *c, const char *pattern, unsigned index, 
 			pattern);
 	if (asprintf(&path, "%.*s%u%s", (int)(mark - pattern), pattern, index, mark + 2) < 0)
 		return pcif_error(err, -ENOMEM, "out of memory");
-	return nvmed_disk_open_file(path, BIT(c->block_shift), readonly, disk, err);
+	ret = nvmed_disk_open_file(path, BIT(c->block_shift), readonly, disk, &why);
+	return ret ? pcif_error(err, ret, "vf_disk=%s: %s", pattern, why.text) : 0;
 }
 
 static int open_disks(struct nvmed_ctrl *c, const struct pcif_params *params, struct nvmed_vfs *v,
