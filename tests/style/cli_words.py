@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """cli_words.py UVFIO SOURCE: --help, the man pages and the completion name the same commands and
-the same options. Prints TAP."""
+the same options; `uvfio models`, the errors of `uvfio check` and uvfio-machine(5) the same keys.
+Prints TAP."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 
 uvfio, source = os.path.abspath(sys.argv[1]), sys.argv[2]
 
@@ -54,6 +57,56 @@ def completed(*words):
 
 def as_words(options):
     return set(options) | {letter for letter, _ in options.values() if letter}
+
+
+# ---------------------------------------------------------------- keys of a machine file
+
+def keys_of_page(text):
+    """{"mem": "SIZE"} of the lines `*mem*=_SIZE_`, {"bus": ""} of `*bus*`."""
+    found = re.findall(r"^\*([a-z_]+)\*(?:=(\S+))?$", text, re.M)
+    return {key: value.replace("_", "").replace("*", "") for key, value in found}
+
+
+def keys_of_help(text):
+    """The same of the lines `      mem=SIZE  memory instead of a file`."""
+    return dict(re.findall(r"^ {6}([a-z_]+)=(\S+)", text, re.M))
+
+
+def keys_of_error(machine):
+    """What the error about an unknown key says that there is."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+        json.dump(machine, f)
+        f.flush()
+        out = subprocess.run([uvfio, "check", f.name], text=True, stderr=subprocess.PIPE,
+                             stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    return set(out.stderr.rstrip().split("; keys: ")[1].split(", "))
+
+
+def check_keys(report):
+    with open(os.path.join(source, "man", "uvfio-machine.5.scd")) as f:
+        manual = f.read()
+    listed = subprocess.run([uvfio, "models"], text=True, check=True,
+                            stdout=subprocess.PIPE).stdout
+    models = dict(re.findall(r"^  ([a-z0-9-]+): .*\n((?: {6}.*\n)*)", listed, re.M))
+    every = re.search(r"^  every model:\n((?: {6}.*\n)*)", listed, re.M).group(1)
+    described = dict(re.findall(r"^## ([a-z0-9-]+)\n(.*?)(?=^## |\Z)", section(manual, "MODELS"),
+                                re.M | re.S))
+    bridges = {name for name in models if name.endswith(("port", "bridge"))}
+    report.same("keys: models of man page", set(described), set(models) - bridges)
+    for name, text in described.items():
+        report.same(f"keys: {name}: models and man page", keys_of_help(models.get(name, "")),
+                    keys_of_page(text))
+        report.same(f"keys: {name}: error and man page",
+                    keys_of_error({"devices": [{"model": name, "x": 1}]}),
+                    set(keys_of_page(text)) | set(keys_of_help(every)))
+    report.same("keys: every model", keys_of_help(every), keys_of_page(section(manual, "SPECS")))
+    report.same("keys: machine file", keys_of_error({"x": 1}),
+                set(keys_of_page(section(manual, "MACHINE FILE"))))
+    tree = keys_of_error({"root_buses": [{"x": 1}]})
+    for name in bridges:
+        tree |= keys_of_error({"root_buses": [{"devices": [{"model": name, "x": 1}]}]})
+    report.same("keys: trees", tree - set(keys_of_help(every)) | {"numa_node"},
+                set(keys_of_page(section(manual, "TREES"))))
 
 
 class Report:
@@ -104,6 +157,7 @@ def main():
         [uvfio, "models"], text=True, check=True, stdout=subprocess.PIPE).stdout, re.M))
     report.same("models: completion of --device", models,
                 completed("run", "--device", ""))
+    check_keys(report)
     print(f"1..{report.n}")
     return 1 if report.bad else 0
 
