@@ -351,8 +351,10 @@ int bus_start(struct bus *b, const char *(*pick)(void *data, struct pcif *f), vo
 		if (probed == -ENOMEM)
 			rc = probed;
 		else if (probed < 0)
-			log_warn("%s: its driver does not take it: %s", pcif_name(list.f[i]),
-				 strerror(-probed));
+			log_warn("%s: %s does not take it: %s", pcif_name(list.f[i]),
+				 override ? override : "its driver",
+				 drv_refusal(override ? drv_find(b, override) : NULL, list.f[i],
+					     probed));
 		dev_put(b, dev);
 	}
 	pcim_list_free(&list);

@@ -79,6 +79,8 @@ struct bus_driver {
 	const struct bus_id *ids;
 	/* Under the function's lock. NULL: nothing to do. */
 	int (*probe)(void *data, struct pcif *f);
+	/* Why probe() refuses @f, for a person; NULL: the errno says all. May be NULL itself. */
+	const char *(*refusal)(const struct pcif *f);
 	/*
 	 * May wait for who uses the function. -EINTR if *@cancel became true first; then the
 	 * function stays bound. @cancel may be NULL.

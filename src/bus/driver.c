@@ -187,6 +187,13 @@ int dev_probe(struct bus *b, struct bus_dev *dev)
 	return 0;
 }
 
+const char *drv_refusal(const struct bus_drv *drv, const struct pcif *f, int rc)
+{
+	const char *why = drv && drv->d->refusal ? drv->d->refusal(f) : NULL;
+
+	return why ? why : strerror(-rc);
+}
+
 /* Source: bind_store(). */
 int bus_bind(struct bus *b, const char *driver, struct pci_bdf bdf, const atomic_bool *cancel)
 {

@@ -4,6 +4,9 @@
  * and back. All functions of the group or none: what was done is undone where one of them refuses,
  * and the text says which one and why.
  *
+ * VFs can be in the group of their PF. They may end when the driver of that PF leaves, and then
+ * there is nothing left to give; what is undone makes as many again.
+ *
  * Ports and what needs no driver stay as they are: they do not keep a group from being claimed.
  */
 #include "bus/priv.h"
@@ -13,6 +16,7 @@ struct hand {
 	struct bus_dev *dev;
 	const struct bus_driver *before; /* NULL: none */
 	char *override;			 /* NULL: none */
+	unsigned vfs;			 /* that were enabled */
 	bool touched;
 };
 
@@ -66,6 +70,7 @@ static int hands_init(struct bus *b, struct bus_dev *one, struct hands *h,
 		if (rc)
 			break;
 		hand->before = bus_driver_of(b, all[i]->f);
+		hand->vfs = pcif_num_vfs(all[i]->f);
 		hand->dev = all[i];
 		all[i] = NULL;
 		h->n++;
@@ -81,29 +86,61 @@ out:
 	return rc;
 }
 
+/* It left the host; a new function at its address is none of ours. */
+static bool hand_gone(struct bus *b, const struct hand *hand)
+{
+	bool gone;
+
+	pthread_mutex_lock(&b->lock);
+	gone = hand->dev->gone;
+	pthread_mutex_unlock(&b->lock);
+	return gone;
+}
+
 /* As it was before; what cannot be had back is said in the log. */
-static void hands_undo(struct bus *b, struct hands *h)
+static void hand_undo(struct bus *b, struct hand *hand)
 {
 	static const atomic_bool at_once = true;
+	const struct bus_driver *now = bus_driver_of(b, hand->dev->f);
+	struct pci_bdf bdf = pcif_bdf(hand->dev->f);
+	int rc = 0;
 
-	for (unsigned i = h->n; i-- > 0;) {
-		struct hand *hand = &h->list[i];
-		struct pci_bdf bdf = pcif_bdf(hand->dev->f);
-		const struct bus_driver *now = bus_driver_of(b, hand->dev->f);
-		int rc = 0;
+	if (now && now != hand->before)
+		rc = bus_unbind(b, NULL, bdf, &at_once);
+	if (!rc)
+		rc = bus_override_set(b, hand->dev->f, hand->override);
+	if (!rc && hand->before && now != hand->before)
+		rc = bus_bind(b, hand->before->name, bdf, &at_once);
+	if (!rc && pcif_num_vfs(hand->dev->f) != hand->vfs)
+		rc = bus_sriov_set(b, hand->dev->f, hand->vfs, &at_once);
+	if (rc)
+		log_warn("%s: not back with %s: %s", pcif_name(hand->dev->f),
+			 hand->before ? hand->before->name : "no driver", strerror(-rc));
+}
 
-		if (!hand->touched)
-			continue;
-		if (now && now != hand->before)
-			rc = bus_unbind(b, NULL, bdf, &at_once);
-		if (!rc)
-			rc = bus_override_set(b, hand->dev->f, hand->override);
-		if (!rc && hand->before && now != hand->before)
-			rc = bus_bind(b, hand->before->name, bdf, &at_once);
-		if (rc)
-			log_warn("%s: not back with %s: %s", pcif_name(hand->dev->f),
-				 hand->before ? hand->before->name : "no driver", strerror(-rc));
-	}
+static void hands_undo(struct bus *b, struct hands *h)
+{
+	for (unsigned i = h->n; i-- > 0;)
+		if (h->list[i].touched && !hand_gone(b, &h->list[i]))
+			hand_undo(b, &h->list[i]);
+}
+
+/* @rc of binding to @driver, or, NULL, to whatever the host has for it. */
+static int hand_refused(struct bus *b, const struct hand *hand, const char *driver, int rc,
+			struct pcif_reply_error *err)
+{
+	const char *name = pcif_name(hand->dev->f), *who = driver ? driver : "its host driver";
+	const struct bus_drv *drv = driver ? drv_find(b, driver) : NULL;
+
+	if (rc == -EINTR)
+		return pcif_error(err, rc, "%s: given up while somebody else changes it", name);
+	if (rc == -EBUSY && !(drv && drv->d->managed_dma))
+		return pcif_error(err, rc,
+				  "%s: %s cannot take it while a client has the group; end the "
+				  "client first",
+				  name, who);
+	return pcif_error(err, rc, "%s: %s refuses it: %s", name, who,
+			  drv_refusal(drv, hand->dev->f, rc));
 }
 
 static int hand_over(struct bus *b, struct hand *hand, const char *driver,
@@ -122,23 +159,17 @@ static int hand_over(struct bus *b, struct hand *hand, const char *driver,
 		rc = -EINTR;
 	if (rc == -EINTR)
 		return pcif_error(err, rc, "%s: its user has not given it back", name);
+	if (rc == -ENODEV && hand_gone(b, hand))
+		return 0;
 	if (rc)
 		return pcif_error(err, rc, "%s: cannot be unbound from %s: %s", name,
 				  hand->before->name, strerror(-rc));
 	rc = bus_override_set(b, hand->dev->f, driver);
 	if (!rc)
 		rc = driver ? bus_bind(b, driver, bdf, cancel) : bus_probe(b, bdf, cancel);
-	if (rc == -EINTR)
-		return pcif_error(err, rc, "%s: given up while somebody else changes it", name);
-	if (rc == -EBUSY)
-		return pcif_error(err, rc,
-				  "%s: %s cannot take it while a client has the group; end the "
-				  "client first",
-				  name, driver ? driver : "its host driver");
-	if (rc)
-		return pcif_error(err, rc, "%s: %s refuses it: %s", name,
-				  driver ? driver : "its host driver", strerror(-rc));
-	return 0;
+	if (!rc || (rc == -ENODEV && hand_gone(b, hand)))
+		return 0;
+	return hand_refused(b, hand, driver, rc, err);
 }
 
 static int change_hands(struct bus *b, struct pci_bdf bdf, const char *driver,

@@ -103,6 +103,8 @@ int dev_probe(struct bus *b, struct bus_dev *dev);
 int dev_bind(struct bus *b, struct bus_dev *dev, struct bus_drv *drv);
 int dev_unbind(struct bus *b, struct bus_dev *dev, const atomic_bool *cancel);
 struct bus_drv *drv_find(struct bus *b, const char *name);
+/* In words, what @rc of binding @f to @drv means; @drv NULL: a driver by its own table. */
+const char *drv_refusal(const struct bus_drv *drv, const struct pcif *f, int rc);
 
 /* sriov.c */
 bool vf_can_probe(struct bus *b, struct bus_dev *dev);

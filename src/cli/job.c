@@ -85,18 +85,20 @@ static json_t *job_change(struct job *job, const char *driver)
 	struct bus *bus = machine_bus(job->machine);
 	struct pcif_reply_error err = { "" };
 	struct pcif *f = pcim_get(machine_pci(job->machine), job->bdf);
+	unsigned group;
 	json_t *reply;
 	int ret;
 
 	if (!f)
 		return job_error("no such device in this machine (see `uvfio list`)");
-	tell_users(job, pcif_group(f));
+	group = pcif_group(f); /* a VF may be gone afterwards, with its PF's driver */
+	tell_users(job, group);
 	ret = driver ? bus_group_bind(bus, job->bdf, driver, &job->cancel, &err)
 		     : bus_group_return(bus, job->bdf, &job->cancel, &err);
 	if (ret)
 		reply = job_error(*err.text ? err.text : strerror(-ret));
 	else
-		reply = group_state(job->machine, pcif_group(f));
+		reply = group_state(job->machine, group);
 	pcif_put(f);
 	return reply;
 }

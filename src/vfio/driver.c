@@ -89,6 +89,18 @@ static unsigned free_index(const struct vfio *v)
 	return index;
 }
 
+static const char *vfio_pci_refusal(const struct pcif *f)
+{
+	if (pcif_is_bridge(f))
+		return "bridges cannot be given away";
+	if (in_denylist(f))
+		return "devices with its id have known flaws, vfio-pci keeps them from users "
+		       "(denylist)";
+	if (pcif_num_vfs(f))
+		return "its virtual functions are enabled; set their number to 0 first";
+	return NULL;
+}
+
 static int vfio_pci_probe(void *data, struct pcif *f)
 {
 	struct vfio *v = data;
@@ -247,6 +259,7 @@ const struct bus_driver vfio_pci_driver = {
 	.module = "vfio_pci",
 	.managed_dma = true,
 	.probe = vfio_pci_probe,
+	.refusal = vfio_pci_refusal,
 	.remove = vfio_pci_remove,
 	.sriov_configure = vfio_pci_sriov_configure,
 };

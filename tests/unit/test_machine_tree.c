@@ -286,6 +286,87 @@ static void drivers(void **state)
 	machine_free(m);
 }
 
+/* ------------------------------------------------------------------ whole groups */
+
+static const char *driver_at(struct machine *m, const char *at)
+{
+	const struct bus_driver *d;
+	struct pci_bdf bdf;
+	struct pcif *f;
+
+	assert_int_equal(pcif_bdf_parse(at, &bdf), 0);
+	f = pcim_find(machine_pci(m), bdf);
+	d = f ? bus_driver_of(machine_bus(m), f) : NULL;
+	return !f ? "gone" : d ? d->name : "none";
+}
+
+static int give(struct machine *m, const char *at, const char *driver, struct pcif_reply_error *err)
+{
+	struct pci_bdf bdf;
+
+	err->text[0] = 0;
+	assert_int_equal(pcif_bdf_parse(at, &bdf), 0);
+	return driver ? bus_group_bind(machine_bus(m), bdf, driver, NULL, err)
+		      : bus_group_return(machine_bus(m), bdf, NULL, err);
+}
+
+#define PF_2_VFS "{'model': 'testdev', 'addr': '0.0', 'vfs': 2}"
+
+/* VFs that share their PF's group end when its driver goes: that keeps nobody from the group. */
+static void vfs_of_the_group(void **state)
+{
+	struct machine *m = tree("{'model': 'root-port', 'acs': false, 'devices': [" PF_2_VFS "]}");
+	struct pcif *pf = pcim_find(machine_pci(m), (struct pci_bdf){ .bus = 1 });
+	struct pcif_reply_error err;
+
+	assert_int_equal(bus_sriov_set(machine_bus(m), pf, 2, NULL), 0);
+	assert_tree(m, "VFs", "00:00.0=0 01:00.0=0 01:00.1=0 01:00.2=0");
+	assert_int_equal(give(m, "01:00.0", "pci-stub", &err), 0);
+	assert_string_equal(driver_at(m, "01:00.0"), "pci-stub");
+	assert_string_equal(driver_at(m, "01:00.1"), "gone");
+	assert_int_equal(give(m, "01:00.0", "vfio-pci", &err), 0);
+	assert_int_equal(bus_sriov_set(machine_bus(m), pf, 2, NULL), 0);
+	assert_string_equal(driver_at(m, "01:00.2"), "vfio-pci");
+	assert_int_equal(give(m, "01:00.2", NULL, &err), 0);
+	assert_string_equal(driver_at(m, "01:00.0"), "none");
+	assert_string_equal(driver_at(m, "01:00.2"), "gone");
+	machine_free(m);
+}
+
+/* Who spoils a group is named, and why; all is as it was, VFs included. */
+static void spoilers(void **state)
+{
+	struct machine *m =
+		tree("{'model': 'root-port', 'acs': false, 'devices': [" PF_2_VFS ","
+		     "{'model': 'dummy', 'addr': '0.3', 'id': '8086:19e2', 'driver': 'none'}]},"
+		     "{'model': 'root-port', 'devices': [{'model': 'nvme', 'mem': '1M', 'vfs': 2, "
+		     "'vf_mem': '1M', 'driver': 'nvme'}]}");
+	struct pcif *pf = pcim_find(machine_pci(m), (struct pci_bdf){ .bus = 1 });
+	struct pcif *nvme = pcim_find(machine_pci(m), (struct pci_bdf){ .bus = 2 });
+	struct pcif_reply_error err;
+
+	assert_int_equal(bus_sriov_set(machine_bus(m), pf, 2, NULL), 0);
+	assert_string_equal(driver_at(m, "01:00.4"), "vfio-pci");
+	assert_int_equal(give(m, "01:00.0", "vfio-pci", &err), -EINVAL);
+	assert_string_equal(err.text, "0000:01:00.3: vfio-pci refuses it: devices with its id have "
+				      "known flaws, vfio-pci keeps them from users (denylist)");
+	assert_int_equal(give(m, "01:00.0", "pcieport", &err), -ENODEV);
+	assert_non_null(strstr(err.text, "0000:01:00.0: pcieport refuses it: "));
+	assert_string_equal(driver_at(m, "01:00.0"), "vfio-pci");
+	assert_string_equal(driver_at(m, "01:00.4"), "vfio-pci");
+	assert_string_equal(driver_at(m, "01:00.5"), "vfio-pci");
+	assert_string_equal(driver_at(m, "01:00.3"), "none");
+
+	assert_int_equal(bus_sriov_set(machine_bus(m), nvme, 2, NULL), 0);
+	assert_int_equal(give(m, "02:00.0", "vfio-pci", &err), -EBUSY);
+	assert_string_equal(err.text,
+			    "0000:02:00.0: vfio-pci refuses it: its virtual functions are "
+			    "enabled; set their number to 0 first");
+	assert_string_equal(driver_at(m, "02:00.0"), "nvme");
+	assert_int_equal(pcif_num_vfs(nvme), 2);
+	machine_free(m);
+}
+
 /* ------------------------------------------------------------------ errors */
 
 static void errors(void **state)
@@ -467,9 +548,10 @@ static void limits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(groups),  cmocka_unit_test(remove_and_rescan),
-		cmocka_unit_test(numbers), cmocka_unit_test(domains),
-		cmocka_unit_test(drivers), cmocka_unit_test(errors),
+		cmocka_unit_test(groups),   cmocka_unit_test(remove_and_rescan),
+		cmocka_unit_test(numbers),  cmocka_unit_test(domains),
+		cmocka_unit_test(drivers),  cmocka_unit_test(vfs_of_the_group),
+		cmocka_unit_test(spoilers), cmocka_unit_test(errors),
 		cmocka_unit_test(limits),
 	};
 
