@@ -11,12 +11,12 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "tests", "lib"))
 import kernel  # noqa: E402
+from build import build  # noqa: E402
 from guest import Guest  # noqa: E402
 from ui import Failure, Ui  # noqa: E402
 from user import Place  # noqa: E402
@@ -295,8 +295,7 @@ def run(ui, table):
     ui.step("Debian's cloud kernel for the guest")
     ui.note(kernel.ensure_kernel(ui)[1])
     ui.step("Build")
-    if subprocess.run([os.path.join(ROOT, "tools", "build"), BUILD], cwd=ROOT).returncode:
-        raise Failure("the build failed, see above")
+    build(BUILD)
     place = Place(os.path.join(BUILD, "src", "cli", "uvfio"))
     try:
         image = place.path("disk.img")

@@ -12,6 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "tests", "lib"))
 import kernel  # noqa: E402
+from build import build  # noqa: E402
 from ui import Failure, Ui  # noqa: E402
 
 ROOT = kernel.ROOT
@@ -29,12 +30,6 @@ ENV = {
 # The flow tests in which the door's threads meet most; each takes several times as long as without.
 TSAN_FLOW = ["door"]
 PASSED, SKIPPED = ("OK", "EXPECTEDFAIL"), ("SKIP",)
-
-
-def build(folder, options=()):
-    if subprocess.run([os.path.join(ROOT, "tools", "build"), folder, *options],
-                      cwd=ROOT).returncode:
-        raise Failure(f"the build in {folder} failed, see above")
 
 
 def meson_test(folder, name, suites, options=(), wrapper=(), tests=()):
@@ -86,7 +81,7 @@ def run(ui, rows):
         ui.step(f"Unit, faults and flow under the {title}" if name == "asan" else
                 f"Unit and the door's flow under the {title}")
         folder = f"{BUILD}-{name}"
-        build(folder, options)
+        build(folder, *options)
         # As root the same code runs as for an ordinary user: once is enough for the sanitizers. What
         # is in suite "plain" is left out too, so that all of it stays under 20 minutes.
         once = ["--no-suite", "root", "--no-suite", "plain"]

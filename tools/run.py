@@ -13,11 +13,11 @@ import mmap
 import os
 import random
 import re
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "tests", "lib"))
 import kernel  # noqa: E402
+from build import build  # noqa: E402
 from guest import Guest  # noqa: E402
 from ui import Failure, Ui  # noqa: E402
 from user import Place  # noqa: E402
@@ -135,8 +135,7 @@ def run(ui):
     ui.note(f"{release}, unpacked in .cache, not installed")
 
     ui.step("Build")
-    if subprocess.run([os.path.join(ROOT, "tools", "build"), BUILD], cwd=ROOT).returncode:
-        raise Failure("the build failed, see above", "report it with the output above")
+    build(BUILD, only="show")
     place = Place(os.path.join(BUILD, "src", "cli", "uvfio"))
     try:
         ui.step("Disk image with known content")
