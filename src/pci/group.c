@@ -70,11 +70,11 @@ static unsigned devfn(const struct group_node *d)
 	return (unsigned)d->bdf.dev << 3 | d->bdf.fn;
 }
 
+/* One of them uses the other's id. Two that use an id which nobody has are not seen as such. */
 static bool aliases(const struct group_node *a, const struct group_node *b)
 {
 	return a != b && same_bus(a, b) &&
-	       (a->alias_devfn == (int)devfn(b) || b->alias_devfn == (int)devfn(a) ||
-		(a->alias_devfn >= 0 && a->alias_devfn == b->alias_devfn));
+	       (a->alias_devfn == (int)devfn(b) || b->alias_devfn == (int)devfn(a));
 }
 
 /* A group among @d and what shares a requester id with it, transitively. */

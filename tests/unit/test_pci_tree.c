@@ -346,6 +346,24 @@ static const struct shape shapes[] = {
 	    N(ENDPOINT, 0, 1, 0, 0),
 	    { .kind = GROUP_ENDPOINT, .above = 0, .bdf = { 0, 1, 1, 0 }, .alias_devfn = 0 },
 	    N(ENDPOINT, 0, 1, 2, 0) } },
+	{ "two that use the id of a third",
+	  "abbb",
+	  { N(ROOT_PORT, -1, 0, 1, 0, .acs = true),
+	    { .kind = GROUP_ENDPOINT, .above = 0, .bdf = { 0, 1, 0, 0 }, .alias_devfn = 0x10 },
+	    { .kind = GROUP_ENDPOINT, .above = 0, .bdf = { 0, 1, 1, 0 }, .alias_devfn = 0x10 },
+	    N(ENDPOINT, 0, 1, 2, 0) } },
+	{ "two that use an id that nobody has",
+	  "abc",
+	  { N(ROOT_PORT, -1, 0, 1, 0, .acs = true),
+	    { .kind = GROUP_ENDPOINT, .above = 0, .bdf = { 0, 1, 0, 0 }, .alias_devfn = 0x10 },
+	    { .kind = GROUP_ENDPOINT, .above = 0, .bdf = { 0, 1, 1, 0 }, .alias_devfn = 0x10 } } },
+	/* By the neighbours of a slot that is not isolating, one of which has another's id. */
+	{ "an id of a function in a slot without ACS",
+	  "abbb",
+	  { N(ROOT_PORT, -1, 0, 1, 0, .acs = true),
+	    N(ENDPOINT, 0, 1, 0, 0, .multifunction = true),
+	    { .kind = GROUP_ENDPOINT, .above = 0, .bdf = { 0, 1, 0, 1 }, .alias_devfn = 8 },
+	    N(ENDPOINT, 0, 1, 1, 0) } },
 };
 
 static void group_shapes(void **state)
