@@ -44,6 +44,14 @@ def write(path, text):
         os.close(fd)
 
 
+def failure(function):
+    try:
+        function()
+        return 0
+    except OSError as e:
+        return e.errno
+
+
 def driver(bdf):
     try:
         return os.path.basename(os.readlink(f"{DEVICES}{bdf}/driver"))
@@ -105,6 +113,17 @@ class Inside:
         self.equal(write(f"{DEVICES}{NET}/driver_override", "x" * 4095), errno.EINVAL,
                    "a driver_override of a page")
         self.equal(write(f"{DEVICES}{NET}/vendor", "1"), errno.EACCES, "write what is read only")
+        path = DEVICES + NET + "/"
+        for name, change in (("mkdir", lambda: os.mkdir(path + "x")),
+                             ("rmdir", lambda: os.rmdir(path + "power")),
+                             ("unlink", lambda: os.unlink(path + "vendor")),
+                             ("rename", lambda: os.rename(path + "vendor", path + "x")),
+                             ("symlink", lambda: os.symlink("vendor", path + "x")),
+                             ("link", lambda: os.link(path + "vendor", path + "x")),
+                             ("mkfifo", lambda: os.mkfifo(path + "x")),
+                             ("chmod", lambda: os.chmod(path + "vendor", 0o600))):
+            self.equal(failure(change), errno.EPERM, f"{name}: not in /sys")
+        self.equal(failure(lambda: open(path + "x", "w")), errno.EACCES, "nor a new file")
         try:
             read(DRIVERS + "vfio-pci/unbind")
             self.say(False, "read what can only be written")
@@ -284,6 +303,17 @@ class Inside:
                                  f"os.write(fd, b'{NET}')\n"], stdout=subprocess.PIPE,
                                 stderr=subprocess.DEVNULL)
 
+    def interrupted(self, script):
+        """Ctrl-C: the shell whose own echo waits handles SIGINT."""
+        shell = subprocess.Popen(["sh", "-c", script + "; echo $?"], text=True, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+        time.sleep(0.2)
+        waits = shell.poll() is None
+        shell.send_signal(signal.SIGINT)
+        out = shell.communicate(timeout=PATIENCE)
+        self.say(waits and out[0] != "0\n", f"Ctrl-C ends {script}", f"{shell.returncode} {out}")
+        self.equal((driver(NET), driver(PORT)), ("vfio-pci", "pcieport"), "and nothing has changed")
+
     def in_use(self):
         client = self.client()
         self.equal(self.tell(client, "open"), "ok", "a client opens the device")
@@ -305,6 +335,11 @@ class Inside:
         self.equal([w.wait(PATIENCE) for w in writers],
                    [-signal.SIGKILL] * 4 + [-signal.SIGTERM] * 4, "who waits can be killed")
         self.equal(driver(NET), "vfio-pci", "and then it stays bound")
+        self.interrupted(f"echo {NET} > {DRIVERS}vfio-pci/unbind")
+        self.interrupted(f"echo 1 > {DEVICES}{NET}/remove")
+        self.interrupted(f"echo 1 > {DEVICES}{PORT}/remove")
+        self.equal(write(f"{DEVICES}{NET}/reset", "1"), 0, "its host may reset it meanwhile")
+        self.equal(self.tell(client, "dma 1 0x100000 64"), "1", "and it works on")
         writer = self.unbinder()
         writer.stdout.readline()
         time.sleep(0.2)

@@ -370,6 +370,12 @@ static void identifiers(void **state)
 
 	assert_int_equal(write_to(v, d, "new_id", "8086"), -EINVAL);
 	assert_int_equal(write_to(v, d, "new_id", "x y"), -EINVAL);
+	assert_int_equal(write_to(v, d, "new_id", "\n"), -EINVAL);
+	assert_int_equal(write_to(v, d, "new_id", "-1 -1"), -EINVAL);
+	assert_int_equal(write_to(v, d, "new_id", "8086 +1"), -EINVAL);
+	assert_int_equal(write_to(v, d, "new_id", "1b36, 0010"), -EINVAL);
+	assert_int_equal(write_to(v, d, "new_id", " 0x1b36\t0X9999 and more"), 0);
+	assert_int_equal(write_to(v, d, "remove_id", "1b36 9999"), 0);
 	assert_int_equal(write_to(v, d, "new_id", "1b36 0010"), 0);
 	assert_int_equal(write_to(v, d, "new_id", "1b36 0010\n"), -EEXIST);
 	assert_int_equal(write_to(v, d, "new_id", "1 2 3 4 0 0 5"), -EINVAL);
@@ -442,6 +448,12 @@ static void resetting(void **state)
 	assert_int_equal(write_to(v, DEV, "reset", "0"), -EINVAL);
 	assert_int_equal(write_to(v, DEV, "reset", "2"), -EINVAL);
 	assert_int_equal(write_to(v, DEV, "reset_method", "bus acpi"), -EINVAL);
+	assert_int_equal(write_to(v, DEV, "reset_method", "flr\nbus"), -EINVAL);
+	assert_int_equal(write_to(v, DEV, "reset_method", "default flr"), -EINVAL);
+	assert_int_equal(write_to(v, DEV, "reset_method", "FLR"), -EINVAL);
+	assert_text(v, DEV, "reset_method", "flr pm bus\n");
+	assert_int_equal(write_to(v, DEV, "reset_method", " \tpm  flr\t\n"), 0);
+	assert_text(v, DEV, "reset_method", "pm flr\n");
 	assert_int_equal(write_to(v, DEV, "reset_method", "bus\n"), 0);
 	assert_text(v, DEV, "reset_method", "bus\n");
 	assert_int_equal(write_to(v, DEV, "reset_method", "bus  flr\n"), 0);

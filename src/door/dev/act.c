@@ -8,8 +8,9 @@
  * and of later ones it tells nothing; Linux's own sysfs waits on in any case. So from then on the
  * watcher looks whether the thread is to die: SIGKILL is pending, which a signal that ends the
  * process leaves in all of its threads, or such a signal itself, where the thread has another one
- * pending already (Linux kernel/signal.c, complete_signal()). Others do no harm: a shell whose
- * child ends while it unbinds a device gets what it asked for.
+ * pending already (Linux kernel/signal.c, complete_signal()). One by which somebody asks it to end
+ * ends the wait as well, handled or not: Ctrl-C at a shell whose own echo it is that waits. Others
+ * do no harm: a shell whose child ends while it unbinds a device gets what it asked for.
  *
  * What is known of a request may arrive here before the request itself does.
  */
@@ -23,13 +24,15 @@
 
 #define LOOK_MS 50
 
-/* ------------------------------------------------------------------ who is to die */
+/* ------------------------------------------------------------------ whose wait is to end */
 
 #define SIGNAL(n) BIT64((n)-1)
 /* What does not end a process that neither handles nor ignores it (signal(7)). */
 #define HARMLESS                                                                                   \
 	(SIGNAL(SIGCHLD) | SIGNAL(SIGCONT) | SIGNAL(SIGURG) | SIGNAL(SIGWINCH) | SIGNAL(SIGSTOP) | \
 	 SIGNAL(SIGTSTP) | SIGNAL(SIGTTIN) | SIGNAL(SIGTTOU))
+/* By these a program is asked to end. */
+#define ASKS_TO_END (SIGNAL(SIGHUP) | SIGNAL(SIGINT) | SIGNAL(SIGQUIT) | SIGNAL(SIGTERM))
 
 static uint64_t signal_set(const char *status, const char *name)
 {
@@ -39,10 +42,10 @@ static uint64_t signal_set(const char *status, const char *name)
 }
 
 /* Also where we cannot know it: who waits for ever is worse off than who tries again. */
-static bool is_killed(pid_t tid)
+static bool is_to_end(pid_t tid)
 {
 	char path[32], text[4096];
-	uint64_t pending;
+	uint64_t pending, handled;
 	ssize_t n;
 	int fd;
 
@@ -58,8 +61,9 @@ static bool is_killed(pid_t tid)
 	pending = signal_set(text, "\nSigPnd:") | signal_set(text, "\nShdPnd:");
 	if (pending & SIGNAL(SIGKILL))
 		return true;
-	return pending & ~(HARMLESS | signal_set(text, "\nSigBlk:") |
-			   signal_set(text, "\nSigIgn:") | signal_set(text, "\nSigCgt:"));
+	handled = signal_set(text, "\nSigCgt:") & ~ASKS_TO_END;
+	return pending & ~(HARMLESS | handled | signal_set(text, "\nSigBlk:") |
+			   signal_set(text, "\nSigIgn:"));
 }
 
 /* Those that got a signal, with acts.lock; returns how many. */
@@ -102,7 +106,7 @@ static void *watch_main(void *data)
 		}
 		pthread_mutex_unlock(&acts->lock);
 		for (unsigned i = 0; i < n; i++)
-			if (is_killed(tids[i]))
+			if (is_to_end(tids[i]))
 				cancel_of(acts, tids[i]);
 	}
 }

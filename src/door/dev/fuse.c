@@ -59,6 +59,17 @@ static void op_opendir(struct fuse_req *r)
 	fuse_reply_data(r, &out, sizeof(out));
 }
 
+/* Names come and go with the machine, by nobody's hand. The errors are those of Linux's sysfs. */
+static void op_not_permitted(struct fuse_req *r)
+{
+	fuse_reply(r, -EPERM);
+}
+
+static void op_no_access(struct fuse_req *r)
+{
+	fuse_reply(r, -EACCES);
+}
+
 /* What is not here is -ENOSYS: the kernel does not ask again, or has a default of its own. */
 static const struct fuse_op {
 	void (*run)(struct fuse_req *r);
@@ -71,6 +82,15 @@ static const struct fuse_op {
 	[FUSE_GETATTR] = { fs_getattr, sizeof(struct fuse_getattr_in) },
 	[FUSE_SETATTR] = { fs_setattr, sizeof(struct fuse_setattr_in) },
 	[FUSE_READLINK] = { fs_readlink, 0 },
+	[FUSE_SYMLINK] = { op_not_permitted, 0 },
+	[FUSE_MKNOD] = { op_not_permitted, 0 },
+	[FUSE_MKDIR] = { op_not_permitted, 0 },
+	[FUSE_UNLINK] = { op_not_permitted, 0 },
+	[FUSE_RMDIR] = { op_not_permitted, 0 },
+	[FUSE_RENAME] = { op_not_permitted, 0 },
+	[FUSE_RENAME2] = { op_not_permitted, 0 },
+	[FUSE_LINK] = { op_not_permitted, 0 },
+	[FUSE_CREATE] = { op_no_access, 0 },
 	[FUSE_OPENDIR] = { op_opendir, sizeof(struct fuse_open_in) },
 	[FUSE_READDIR] = { fs_readdir, sizeof(struct fuse_read_in) },
 	[FUSE_RELEASEDIR] = { op_ok, 0 },

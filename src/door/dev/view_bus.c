@@ -7,6 +7,7 @@
  * pci-driver.c (new_id_store, remove_id_store), drivers/pci/pci-sysfs.c (rescan_store),
  * drivers/vfio/.
  */
+#include <ctype.h>
 #include <errno.h>
 
 #include "door/dev/view_priv.h"
@@ -48,18 +49,37 @@ int view_write_uevent(struct view_node *node, const char *buf, size_t size)
 
 /* ------------------------------------------------------------------ identifiers */
 
-/* "vendor device [subvendor [subdevice [class [mask [data]]]]]", hexadecimal: number of fields. */
+/* A hexadecimal number behind spaces, with or without 0x. No sign: the kernel's %x knows none. */
+static bool parse_hex(const char **at, unsigned long *value)
+{
+	const char *s = *at + strspn(*at, " \t\n\v\f\r");
+	char *end;
+
+	if (!isxdigit((unsigned char)*s))
+		return false;
+	*value = strtoul(s, &end, 16);
+	*at = end;
+	return true;
+}
+
+/*
+ * "vendor device [subvendor [subdevice [class [mask [data]]]]]", hexadecimal: number of fields.
+ * What stands behind them, or is no number, ends the list.
+ */
 static int parse_id(const char *buf, size_t size, struct bus_id *id, unsigned long *data)
 {
-	AUTO_FREE char *word = strndup(buf, size);
-	int n;
+	unsigned long field[7] = { 0, 0, BUS_ANY, BUS_ANY };
+	AUTO_FREE char *text = strndup(buf, size);
+	const char *at = text;
+	int n = 0;
 
-	if (!word)
+	if (!text)
 		return -ENOMEM;
-	*id = (struct bus_id){ .subvendor = BUS_ANY, .subdevice = BUS_ANY };
-	*data = 0;
-	n = sscanf(word, "%x %x %x %x %x %x %lx", &id->vendor, &id->device, &id->subvendor,
-		   &id->subdevice, &id->class_code, &id->class_mask, data);
+	while (n < (int)ARRAY_SIZE(field) && parse_hex(&at, &field[n]))
+		n++;
+	*id = (struct bus_id){ (uint32_t)field[0], (uint32_t)field[1], (uint32_t)field[2],
+			       (uint32_t)field[3], (uint32_t)field[4], (uint32_t)field[5] };
+	*data = field[6];
 	return n < 2 ? -EINVAL : n;
 }
 

@@ -5,6 +5,7 @@
  *
  * Source: drivers/pci/pci-sysfs.c, drivers/pci/pci.c (reset_method), drivers/base/power/sysfs.c.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <linux/pci_regs.h>
 
@@ -325,15 +326,28 @@ static int read_reset_method(struct view_node *node, char **buf, size_t *size)
 	return view_say(buf, size, "%s%s", text, text[0] ? "\n" : "");
 }
 
-/* Methods of the list in @word. */
-static int parse_methods(char *word, unsigned supported, struct bus_resets *resets)
+/* Without white space around it. */
+static char *trimmed(char *name)
+{
+	size_t n = strlen(name);
+
+	while (n && isspace((unsigned char)name[n - 1]))
+		name[--n] = 0;
+	while (isspace((unsigned char)*name))
+		name++;
+	return name;
+}
+
+/* Methods of the list in @text, with spaces between them. */
+static int parse_methods(char *text, unsigned supported, struct bus_resets *resets)
 {
 	char *name;
 
 	resets->n = 0;
-	while ((name = strsep(&word, " "))) {
+	while ((name = strsep(&text, " "))) {
 		unsigned i = 0;
 
+		name = trimmed(name);
 		if (!*name)
 			continue;
 		while (i < BUS_RESETS && strcmp(bus_reset_names[i], name))
@@ -348,15 +362,15 @@ static int parse_methods(char *word, unsigned supported, struct bus_resets *rese
 /* Source: reset_method_store(). */
 static int write_reset_method(struct view_node *node, const char *buf, size_t size)
 {
-	AUTO_FREE char *word = NULL;
+	AUTO_FREE char *text = strndup(buf, size);
 	struct bus_resets resets;
-	int r = view_word(buf, size, &word);
+	int r;
 
-	if (r)
-		return r;
-	if (!strcmp(word, "default"))
+	if (!text)
+		return -ENOMEM;
+	if (view_same(buf, size, "default"))
 		return bus_resets_choose(bus_of(node), pcif_of(node), NULL);
-	r = parse_methods(word, bus_resets_supported(bus_of(node), pcif_of(node)), &resets);
+	r = parse_methods(text, bus_resets_supported(bus_of(node), pcif_of(node)), &resets);
 	return r ? r : bus_resets_choose(bus_of(node), pcif_of(node), &resets);
 }
 
