@@ -132,7 +132,7 @@ static void names_of(const struct client_list *list, char *text, size_t size)
 
 int client_find_named(const struct cli_command *cmd, const char *name, struct client_list *list)
 {
-	char names[700];
+	char names[700], passed[1024];
 	size_t n = 0;
 	int status;
 
@@ -151,11 +151,13 @@ int client_find_named(const struct cli_command *cmd, const char *name, struct cl
 	if (n)
 		return cli_fail(cmd, cli_failed_status(cmd),
 				"%zu machines are running: say which:%s", n, names);
+	place_passed_over(passed, sizeof(passed));
 	if (!name)
-		return cli_fail(cmd, cli_failed_status(cmd), "no machine of `uvfio up` is running");
+		return cli_fail(cmd, cli_failed_status(cmd),
+				"no machine of `uvfio up` is running%s", passed);
 	return cli_fail(cmd, cli_failed_status(cmd),
-			"no machine '%s' is running (start it with `uvfio up`)%s%s", name,
-			*names ? "; there is:" : "", names);
+			"no machine '%s' is running (start it with `uvfio up`)%s%s%s", name,
+			*names ? "; there is:" : "", names, passed);
 }
 
 int client_find(const struct cli_command *cmd, const struct watch_options *w,
@@ -165,6 +167,17 @@ int client_find(const struct cli_command *cmd, const struct watch_options *w,
 	if (w->socket)
 		return find_socket(cmd, w->socket, list);
 	return w->name ? client_find_named(cmd, w->name, list) : find_all(cmd, list);
+}
+
+int client_none(const struct cli_command *cmd, int status)
+{
+	char passed[1024];
+
+	place_passed_over(passed, sizeof(passed));
+	return cli_fail(cmd, status,
+			"no machine of yours is running (start one with `uvfio run` or `uvfio "
+			"up`)%s",
+			passed);
 }
 
 int client_find_one(const struct cli_command *cmd, const struct watch_options *w,
@@ -178,8 +191,7 @@ int client_find_one(const struct cli_command *cmd, const struct watch_options *w
 	if (status != CLI_GO_ON || list->n == 1)
 		return status;
 	if (!list->n)
-		return cli_fail(cmd, CLI_FAILED,
-				"no machine of yours is running (start one with `uvfio run`)");
+		return client_none(cmd, CLI_FAILED);
 	for (size_t i = 0; i < list->n && used < sizeof(choices); i++)
 		used += (size_t)snprintf(choices + used, sizeof(choices) - used, " %s",
 					 list->clients[i].path);

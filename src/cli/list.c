@@ -242,10 +242,7 @@ static int list_run(const struct cli_command *self, int argc, char **argv)
 		else if (list.n)
 			print_table(w.clients ? client_columns : device_columns, all);
 		else
-			cli_fail(self, CLI_OK,
-				 "no machine of yours is running (start one with `uvfio run` or "
-				 "`uvfio "
-				 "up`)");
+			client_none(self, CLI_OK);
 	}
 	client_list_free(&list);
 	json_decref(all);

@@ -3,7 +3,9 @@
  * Where control sockets are: in DIR/NAME.sock for a machine that has a name, else DIR/PID.sock,
  * where DIR is $XDG_RUNTIME_DIR/uvfio, /run/user/UID/uvfio or /tmp/uvfio-UID. A directory counts
  * only if it is ours, a real directory, and closed to everybody else: names in /tmp could be
- * anybody's.
+ * anybody's. One that does not count is passed over; that is said where it matters, by a machine
+ * that is found elsewhere for it, and by who misses a machine. Nothing is made in another user's
+ * XDG_RUNTIME_DIR (as `su` leaves it to root), where that user could not use it any more.
  *
  * A socket is bound under another name and linked to its own when it listens: one that refuses
  * connections has lost its process, and whoever finds it removes it. Between that finding and the
@@ -30,6 +32,14 @@ static bool dir_is_ours(const struct stat *st)
 	return S_ISDIR(st->st_mode) && st->st_uid == geteuid();
 }
 
+/* One of root's is a folder for all, as /tmp in a container. */
+static bool xdg_is_ours(const char *xdg)
+{
+	struct stat st;
+
+	return stat(xdg, &st) || st.st_uid == geteuid() || !st.st_uid;
+}
+
 unsigned place_dirs(char dirs[PLACE_DIRS][256])
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
@@ -37,7 +47,7 @@ unsigned place_dirs(char dirs[PLACE_DIRS][256])
 	unsigned n = 0;
 	char run[64];
 
-	if (xdg && *xdg == '/' && strlen(xdg) < 240)
+	if (xdg && *xdg == '/' && strlen(xdg) < 240 && xdg_is_ours(xdg))
 		snprintf(dirs[n++], 256, "%s/uvfio", xdg);
 	snprintf(run, sizeof(run), "/run/user/%u", (unsigned)geteuid());
 	if (!stat(run, &st) && dir_is_ours(&st)) {
@@ -66,6 +76,47 @@ int place_dir_open(const char *path, bool create, int *out)
 		return -EPERM;
 	*out = fd_steal(&fd);
 	return 0;
+}
+
+/* What keeps place_dir_open() from @path, and what to do. */
+static void dir_explain(const char *path, char *text, size_t size)
+{
+	struct stat st;
+
+	if (lstat(path, &st))
+		snprintf(text, size, "%s: %s: set XDG_RUNTIME_DIR to a directory of your own", path,
+			 strerror(errno));
+	else if (!S_ISDIR(st.st_mode))
+		snprintf(text, size, "%s is not a directory: remove it", path);
+	else if (st.st_uid != geteuid())
+		snprintf(text, size,
+			 "%s is another user's (uid %u): remove it, or set XDG_RUNTIME_DIR to a "
+			 "directory of your own",
+			 path, (unsigned)st.st_uid);
+	else
+		snprintf(text, size, "%s is open to others (mode %04o): 'chmod 700 %s'", path,
+			 st.st_mode & 07777, path);
+}
+
+void place_passed_over(char *text, size_t size)
+{
+	char dirs[PLACE_DIRS][256], why[700];
+	unsigned n = place_dirs(dirs);
+	size_t used = 0;
+
+	*text = 0;
+	for (unsigned i = 0; i < n && used < size; i++) {
+		int fd, ret = place_dir_open(dirs[i], false, &fd);
+
+		if (!ret) {
+			close(fd);
+			return;
+		}
+		if (ret != -EPERM)
+			continue;
+		dir_explain(dirs[i], why, sizeof(why));
+		used += (size_t)snprintf(text + used, size - used, "; passed over: %s", why);
+	}
 }
 
 /* Held for moments only, save by who is stopped meanwhile. */
@@ -239,7 +290,7 @@ static void place_explain(char *why, size_t size, const char *dir, const char *n
 			 "choose another --name",
 			 name, (int)pid, name);
 	else if (err == -EPERM)
-		snprintf(why, size, "%s: not a directory that only we can write (mode 0700)", dir);
+		dir_explain(dir, why, size);
 	else if (err == -EDEADLK)
 		snprintf(why, size, "%s: somebody who was stopped holds a lock on it", dir);
 	else
@@ -250,6 +301,7 @@ int place_listen(struct place *p, const char *name, char *why, size_t why_size)
 {
 	char dirs[PLACE_DIRS][256];
 	unsigned n = place_dirs(dirs);
+	bool passed_over = false;
 	int ret = -ENOENT;
 	pid_t pid = 0;
 
@@ -262,8 +314,11 @@ int place_listen(struct place *p, const char *name, char *why, size_t why_size)
 			ret = listen_in(p, name, &pid);
 		if (!ret) {
 			snprintf(p->path, sizeof(p->path), "%.255s/%s", dirs[i], p->name);
+			if (passed_over)
+				log_warn("the control socket is %s: %s", p->path, why);
 			return 0;
 		}
+		passed_over = ret == -EPERM;
 		place_explain(why, why_size, dirs[i], name, ret, pid);
 		place_leave(p);
 		if (ret == -EEXIST)

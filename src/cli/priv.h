@@ -155,6 +155,8 @@ void command_fini(struct command *c); /* a zeroed one with pidfd -1 is fine */
  */
 unsigned place_dirs(char dirs[PLACE_DIRS][256]);
 int place_dir_open(const char *path, bool create, int *fd);
+/* Which of them are there and do not count, and why, each with "; passed over: " in front. */
+void place_passed_over(char *text, size_t size);
 /* Connects to @name in the directory @dir_fd (AT_FDCWD: a path). 0, -ECONNREFUSED, ... */
 int place_connect(int dir_fd, const char *name, int *fd);
 pid_t place_peer(int fd); /* the process that listens; 0: not one that we can see */
@@ -271,6 +273,8 @@ struct client_list {
 };
 int client_find(const struct cli_command *cmd, const struct watch_options *w,
 		struct client_list *list);
+/* Says that there is none, and @status. */
+int client_none(const struct cli_command *cmd, int status);
 /* The only one; else says why not and returns an exit status. */
 int client_find_one(const struct cli_command *cmd, const struct watch_options *w,
 		    struct client_list *list);

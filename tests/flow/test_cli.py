@@ -247,6 +247,28 @@ def test_explain(tap, cli):
         tap.ok(good, f"run --explain {devices}", "" if good else f"{status} {out!r} {err!r}")
 
 
+# A folder with all that / has, as the root of a process without capabilities.
+CHROOT = '''
+for path in /*; do
+    if [ -L "$path" ]; then cp -P "$path" "$0$path"
+    elif [ -d "$path" ]; then mkdir "$0$path" && mount --rbind "$path" "$0$path"; fi
+done
+exec chroot "$0" setpriv --bounding-set=-all --inh-caps=-all "$@"
+'''
+
+
+def test_chroot(tap, cli):
+    root = cli.place.path("root")
+    os.mkdir(root)
+    cli.place.own(root)
+    out = subprocess.run([*cli.place.prefix, "unshare", "--map-root-user", "--mount", "sh", "-c", CHROOT,
+                          root, cli.place.uvfio, "run", "-d", SPEC, "--", "true"], text=True,
+                         env=cli.env, cwd=cli.place.dir, timeout=PATIENCE,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    tap.ok(out.returncode == 125 and "in a chroot the kernel lets ordinary users make no user "
+           "namespaces" in out.stderr, "in a chroot", (out.returncode, out.stderr))
+
+
 # ---------------------------------------------------------------- the command
 
 def test_status(tap, cli):
@@ -368,15 +390,25 @@ def test_socket(tap, cli):
         if name == "open":
             os.mkdir(trap)
             os.chmod(trap, 0o777)
+            cli.place.own(trap)
         else:
             os.symlink(runtime + "-target", trap)
         for path in (runtime, runtime + "-target"):
             cli.place.own(path)
-        running = Running(cli, "cat", env=dict(cli.env, XDG_RUNTIME_DIR=runtime))
+        env = dict(cli.env, XDG_RUNTIME_DIR=runtime)
+        why = f"{trap} is open to others (mode 0777): 'chmod 700 {trap}'" if name == "open" else \
+            f"{trap} is not a directory: remove it"
+        running = Running(cli, "cat", env=env)
         path = running.read_socket()
         tap.ok(not path.startswith(runtime), f"{name} directory is not used", path)
+        tap.ok(f"uvfio: warning: the control socket is {path}: {why}\n" in running.errors,
+               f"{name} directory: which is said", running.errors)
         tap.equal(os.listdir(trap), [], f"{name} directory stays empty")
         tap.equal(running.end(), 0, f"{name} directory: the command is none the worse")
+        for words in (("list", "--name", "not-there"), ("down", "not-there")):
+            err = cli.plain(*words, env=env)[2]
+            tap.ok("no machine 'not-there' is running" in err and f"; passed over: {why}\n" in err,
+                   f"{name} directory: {words[0]} misses a machine and says so", err)
 
 
 def converse(path, data, half_close=False):
@@ -657,8 +689,8 @@ def main():
     tap, cli = Tap(), Cli(place)
     before = len(os.listdir("/proc/self/fd"))
     try:
-        for test in (test_words, test_explain, test_status, test_many, test_signals, test_socket,
-                     test_hostile, test_list, test_iommu, test_bind, test_sriov, test_stopped, test_events, test_storm):
+        for test in (test_words, test_explain, test_chroot, test_status, test_many, test_signals,
+                     test_socket, test_hostile, test_list, test_iommu, test_bind, test_sriov, test_stopped, test_events, test_storm):
             print(f"# {test.__name__}")
             try:
                 test(tap, cli)

@@ -93,6 +93,26 @@ int explain_old_kernel(struct door_error *err, const char *what, const char *rem
 			    u.release, what, remedy);
 }
 
+/* Nothing is mounted at what we take for the root. Where the root of a chroot is a mount, this does
+ * not tell. */
+static bool in_chroot(void)
+{
+	AUTO_FREE char *text = NULL;
+	size_t size;
+
+	/* "ID PARENT MAJ:MIN ROOT MOUNTPOINT ..." */
+	if (file_read_all("/proc/self/mountinfo", MIB(16), &text, &size))
+		return false;
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		char at[3];
+
+		line += *line == '\n';
+		if (sscanf(line, "%*d %*d %*s %*s %2s", at) == 1 && !strcmp(at, "/"))
+			return false;
+	}
+	return true;
+}
+
 int explain_userns(struct door_error *err, int errnum)
 {
 	if (sysctl_value("/proc/sys/kernel/unprivileged_userns_clone", 1) == 0)
@@ -113,11 +133,15 @@ int explain_userns(struct door_error *err, int errnum)
 		return explain_text(
 			err, errnum,
 			"the kernel has no user namespaces (CONFIG_USER_NS): run as root");
+	if (errnum == -EPERM && in_chroot())
+		return explain_text(err, errnum,
+				    "in a chroot the kernel lets ordinary users make no user "
+				    "namespaces: run outside of it, or as root");
 	return explain_text(err, errnum,
 			    "cannot make a user namespace: %s. In a container, start that with "
 			    "'--security-opt seccomp=unconfined', or as root with "
-			    "'--cap-add SYS_ADMIN'; if no more are allowed, raise "
-			    "user.max_user_namespaces",
+			    "'--cap-add SYS_ADMIN'; in a chroot there are none, run outside of it "
+			    "or as root; if no more are allowed, raise user.max_user_namespaces",
 			    strerror(-errnum));
 }
 
