@@ -100,11 +100,17 @@ static void dir_explain(const char *path, char *text, size_t size)
 
 void place_passed_over(char *text, size_t size)
 {
+	const char *xdg = getenv("XDG_RUNTIME_DIR");
 	char dirs[PLACE_DIRS][256], why[700];
 	unsigned n = place_dirs(dirs);
 	size_t used = 0;
 
 	*text = 0;
+	if (xdg && *xdg == '/' && !xdg_is_ours(xdg))
+		used += (size_t)snprintf(text, size,
+					 "; passed over: XDG_RUNTIME_DIR, %.255s, is another "
+					 "user's: set it to a directory of your own",
+					 xdg);
 	for (unsigned i = 0; i < n && used < size; i++) {
 		int fd, ret = place_dir_open(dirs[i], false, &fd);
 

@@ -409,6 +409,27 @@ def test_socket(tap, cli):
             err = cli.plain(*words, env=env)[2]
             tap.ok("no machine 'not-there' is running" in err and f"; passed over: {why}\n" in err,
                    f"{name} directory: {words[0]} misses a machine and says so", err)
+    another_users(tap, cli)
+
+
+def another_users(tap, cli):
+    """An XDG_RUNTIME_DIR of somebody who is neither us nor root; nothing is made in it."""
+    runtime, wrap = cli.place.path("runtime-other"), []
+    os.mkdir(runtime)
+    os.chmod(runtime, 0o777)
+    if os.geteuid() == 0:
+        os.chown(runtime, 1, 1)
+    else:  # Who is root in a user namespace sees the real one as nobody.
+        runtime, wrap = "/", ["unshare", "--map-root-user"]
+    env = dict(cli.env, XDG_RUNTIME_DIR=runtime)
+    out = subprocess.run([*cli.place.plain_prefix, *wrap, cli.place.uvfio, "down", "not-there"],
+                         env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         cwd=cli.place.dir, timeout=PATIENCE)
+    tap.ok(f"; passed over: XDG_RUNTIME_DIR, {runtime}, is another user's: " in out.stderr,
+           "another user's directory", out)
+    if not wrap:
+        tap.equal(cli.run("true", env=env)[0], 0, "a machine goes elsewhere")
+        tap.equal(os.listdir(runtime), [], "and makes nothing in it")
 
 
 def converse(path, data, half_close=False):
@@ -690,7 +711,8 @@ def main():
     before = len(os.listdir("/proc/self/fd"))
     try:
         for test in (test_words, test_explain, test_chroot, test_status, test_many, test_signals,
-                     test_socket, test_hostile, test_list, test_iommu, test_bind, test_sriov, test_stopped, test_events, test_storm):
+                     test_socket, test_hostile, test_list, test_iommu, test_bind, test_sriov,
+                     test_stopped, test_events, test_storm):
             print(f"# {test.__name__}")
             try:
                 test(tap, cli)
