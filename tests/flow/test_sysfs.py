@@ -282,8 +282,8 @@ class Inside:
 
     # ------------------------------------------------------------ in use
 
-    def client(self):
-        client = subprocess.Popen([PYTHON, os.path.join(HERE, "vfio_client.py"), NET], text=True,
+    def client(self, bdf=NET):
+        client = subprocess.Popen([PYTHON, os.path.join(HERE, "vfio_client.py"), bdf], text=True,
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         client.stdout.readline()
         return client
@@ -295,12 +295,12 @@ class Inside:
         return client.stdout.readline().strip()
 
     @staticmethod
-    def unbinder():
+    def unbinder(bdf=NET):
         return subprocess.Popen([PYTHON, "-c", "import os, signal\n"
                                  "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
                                  f"fd = os.open('{DRIVERS}vfio-pci/unbind', os.O_WRONLY)\n"
                                  "print(flush=True)\n"
-                                 f"os.write(fd, b'{NET}')\n"], stdout=subprocess.PIPE,
+                                 f"os.write(fd, b'{bdf}')\n"], stdout=subprocess.PIPE,
                                 stderr=subprocess.DEVNULL)
 
     def interrupted(self, script):
@@ -350,6 +350,25 @@ class Inside:
         client.wait()
         self.equal(write(DRIVERS + "vfio-pci/bind", NET), 0, "bind it again")
 
+    def asked_again(self, meanwhile):
+        """A client that does not react is asked every ten seconds."""
+        client = self.client(NVME)
+        self.equal([self.tell(client, word) for word in ("open", "asked")], ["ok", "0"],
+                   "a client that is to be asked")
+        start, times, writer = time.monotonic(), 0, self.unbinder(NVME)
+        writer.stdout.readline()
+        meanwhile()
+        while times < 2 and time.monotonic() < start + PATIENCE:
+            time.sleep(0.05)
+            times += int(self.tell(client, "asked"))
+        passed = time.monotonic() - start
+        self.say(2 <= times <= 1 + passed / 10, "is asked at once and every ten seconds",
+                 (times, passed))
+        self.say(writer.poll() is None, "while who unbinds it waits")
+        client.stdin.close()
+        client.wait()
+        self.equal((writer.wait(PATIENCE), driver(NVME)), (0, None), "until the client has ended")
+
     @staticmethod
     def server():
         """Its resident memory in KiB, and its descriptors where we may count them."""
@@ -385,9 +404,9 @@ class Inside:
 
     def all(self):
         for step in (self.shell, self.errnos, self.life, self.group_files, self.devbind_all,
-                     self.driverctl_all, self.lspci, self.libudev, self.sriov, self.in_use,
-                     self.cycles):
+                     self.driverctl_all, self.lspci, self.libudev, self.sriov, self.in_use):
             step()
+        self.asked_again(self.cycles)
         return 1 if self.bad else 0
 
 

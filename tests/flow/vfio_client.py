@@ -7,6 +7,7 @@ usage: vfio_client.py BDF. Each line of standard input is a command, each gets o
     dma OP ADDR LEN     testdev's DMA command (1 write, 2 read); answers DMA_STATUS
     storm COUNT         so many DMAs to as many pages that nobody mapped
     reset               resets the device
+    asked               has the REQ eventfd wired, if it was not; how often it was signalled since
     close               closes everything
 """
 
@@ -19,11 +20,11 @@ import sys
 
 SET_IOMMU, GROUP_SET_CONTAINER, GET_DEVICE_FD = 0x3B66, 0x3B68, 0x3B6A
 BIND_IOMMUFD, ATTACH_PT, IOAS_ALLOC, IOAS_MAP = 0x3B76, 0x3B77, 0x3B81, 0x3B85
-DEVICE_RESET, MAP_DMA, GET_REGION_INFO = 0x3B6F, 0x3B71, 0x3B6C
+DEVICE_RESET, MAP_DMA, GET_REGION_INFO, SET_IRQS = 0x3B6F, 0x3B71, 0x3B6C, 0x3B6E
 CONFIG = 7 << 40
 IOVA, SIZE = 0x100000, 0x10000
 bdf = sys.argv[1]
-fds, memory = [], []
+fds, memory, asked = [], [], []
 bar0 = 0
 
 
@@ -96,14 +97,27 @@ def do_reset():
     return "ok"
 
 
+def do_asked():
+    if not asked:
+        asked.append(os.eventfd(0, os.EFD_NONBLOCK))
+        fds.append(asked[0])
+        fcntl.ioctl(fds[0], SET_IRQS, struct.pack("IIIIIi", 24, 4 | 32, 4, 0, 1, asked[0]))
+    try:
+        return str(os.eventfd_read(asked[0]))
+    except BlockingIOError:
+        return "0"
+
+
 def do_close():
+    asked.clear()
     for fd in fds:
         os.close(fd)
     fds.clear()
     return "ok"
 
 
-commands = {"open": do_open, "own": do_own, "dma": do_dma, "storm": do_storm, "reset": do_reset, "close": do_close}
+commands = {"open": do_open, "own": do_own, "dma": do_dma, "storm": do_storm, "reset": do_reset,
+            "asked": do_asked, "close": do_close}
 print("ready", flush=True)
 for line in sys.stdin:
     word, *rest = line.split()

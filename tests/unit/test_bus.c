@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The host's side of functions: drivers, binding, removal and rescan, ownership of groups; and what
- * of it VFIO's users see. Rules B1, B2, B4, B5 and C1, C2, C3, C5 of the reference, by number.
+ * of it VFIO's users see. Rules B1, B2, B4, B5 and C1, C2, C3, C5 of docs/rules.md.
  */
 #include <pthread.h>
 
@@ -339,7 +339,7 @@ static void waiting_for_others(void **state)
 	assert_string_equal(driver_name(x, x->full), "vfio-pci");
 }
 
-/* E4. */
+/* Which there are, in which order they are tried, and what is put back. */
 static void resets(void **state)
 {
 	struct fixture *x = *state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * VFs on the host's side: how a PF's driver makes them, who binds to them, how they end; and what
- * VFIO says of both. Rules A6, C3, C5, D1 to D7 of the reference, by number.
+ * VFIO says of both. Rules A6, C3, C5, D1 to D7 of docs/rules.md.
  */
 #include <pthread.h>
 

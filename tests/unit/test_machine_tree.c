@@ -367,6 +367,33 @@ static void spoilers(void **state)
 	machine_free(m);
 }
 
+/* C3: by vendor and device; what others call so is nobody's business. */
+static void denylist(void **state)
+{
+	static const char *const ids[] = { "0435", "0443", "0b25", "0cfe",
+					   "19e2", "19e3", "37c8", "37c9" };
+	struct pcif_reply_error err;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		struct machine *m;
+		char *text;
+
+		assert_true(asprintf(&text,
+				     "{'model': 'dummy', 'addr': '1', 'id': '8086:%s', "
+				     "'driver': 'none'}, {'model': 'dummy', 'addr': '2', "
+				     "'id': '1234:%s', 'driver': 'none'}",
+				     ids[i], ids[i]) > 0);
+		m = tree(text);
+		free(text);
+		assert_int_equal(give(m, "00:01.0", "vfio-pci", &err), -EINVAL);
+		assert_non_null(strstr(err.text, "denylist"));
+		assert_string_equal(driver_at(m, "00:01.0"), "none");
+		assert_int_equal(give(m, "00:01.0", "pci-stub", &err), 0);
+		assert_int_equal(give(m, "00:02.0", "vfio-pci", &err), 0);
+		machine_free(m);
+	}
+}
+
 /* ------------------------------------------------------------------ errors */
 
 static void errors(void **state)
@@ -551,8 +578,8 @@ int main(void)
 		cmocka_unit_test(groups),   cmocka_unit_test(remove_and_rescan),
 		cmocka_unit_test(numbers),  cmocka_unit_test(domains),
 		cmocka_unit_test(drivers),  cmocka_unit_test(vfs_of_the_group),
-		cmocka_unit_test(spoilers), cmocka_unit_test(errors),
-		cmocka_unit_test(limits),
+		cmocka_unit_test(spoilers), cmocka_unit_test(denylist),
+		cmocka_unit_test(errors),   cmocka_unit_test(limits),
 	};
 
 	return cmocka_run_group_tests_name("machine_tree", tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * SR-IOV in pci: the capability's registers, VFs that come and go, what they answer, and what
- * resets and writes by hand do to them. Rules A6, D3, D4 of the reference, by number.
+ * resets and writes by hand do to them. Rules A6, D3, D4 of docs/rules.md.
  */
 #include "pci/priv.h"
 #include "pci_test.h"

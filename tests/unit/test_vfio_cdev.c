@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Devices' own files: binding, attaching, who excludes whom, ownership of groups, tokens, hot
- * resets. Rules B3 to B5, B9, B10, E5.
+ * resets. Rules B3 to B5, B9, B10 of docs/rules.md.
  */
 #include "iommufd_fixture.h"
 

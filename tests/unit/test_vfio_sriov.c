@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * VFIO on PFs and VFs: tokens, what a VF's owner sees, resets and power of a PF with VFs, and the
- * end of VFs that are in use. Rules C5, D6, D7, E4, E5, G, J of the reference, by number.
+ * end of VFs that are in use. Rules C5, D6, D7 of docs/rules.md.
  */
 #include <linux/pci_regs.h>
 #include <pthread.h>
@@ -183,7 +183,7 @@ static void tokens(void **state)
 	owner_fini(&vf);
 }
 
-/* D6, J: FEATURE 0. */
+/* D6: FEATURE 0. */
 static void token_feature(void **state)
 {
 	const uint32_t get = VFIO_DEVICE_FEATURE_GET, set = VFIO_DEVICE_FEATURE_SET;

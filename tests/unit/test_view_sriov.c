@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Physical and virtual functions in /sys. Rules D1 to D5 of the reference, by number.
+ * Physical and virtual functions in /sys. Rules D1 to D5 of docs/rules.md.
  */
 #include "view_fixture.h"
 
