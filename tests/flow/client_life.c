@@ -109,7 +109,7 @@ void cmd_use(char **argv)
 
 struct work {
 	struct client c;
-	unsigned number;
+	unsigned number, rounds;
 };
 
 static void *work_main(void *data)
@@ -119,7 +119,7 @@ static void *work_main(void *data)
 	volatile uint32_t *ram = map(w->c.device, 2, RAM_SIZE);
 
 	CHECK(ram != MAP_FAILED);
-	for (i = 0; i < 400; i++) {
+	for (i = 0; i < w->rounds; i++) {
 		unsigned at = bar_ram + i % 1000 * 4;
 		int d;
 
@@ -139,6 +139,10 @@ static void *work_main(void *data)
 	return NULL;
 }
 
+/*
+ * argv[0]: rounds. Each takes the thread's page from everybody who has it mapped, with an interrupt
+ * for every other processor; emulated ones on a busy machine wait long for each other.
+ */
 void cmd_threads(char **argv)
 {
 	struct client c = attach();
@@ -150,6 +154,7 @@ void cmd_threads(char **argv)
 	for (i = 0; i < 12; i++) {
 		w[i].c = c;
 		w[i].number = i;
+		w[i].rounds = argv[0] ? (unsigned)atoi(argv[0]) : 400;
 		CHECK(!pthread_create(&t[i], NULL, work_main, &w[i]));
 	}
 	for (i = 0; i < 12; i++)

@@ -52,7 +52,11 @@ killed() { : > /tmp/$who.ready; door_client $1 @BDF@ 1 > /tmp/$who.ready & pid=$
 	kill -9 $pid; wait $pid 2>/dev/null; client busy; }
 base=$(fds)
 for c in @COMMANDS@; do
-	case $c in exit) step exit client hold exit ;; *) step $c client $c ;; esac
+	case $c in
+	exit) step exit client hold exit ;;
+	threads) step threads client threads 100 ;;
+	*) step $c client $c ;;
+	esac
 	step next-after-$c client busy
 done
 for c in hold storm; do step killed-in-$c killed $c; done
