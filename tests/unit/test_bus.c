@@ -179,6 +179,8 @@ static void unbind_in_use(void **state)
 				  .fds = &fd,
 				  .n_fds = 1 };
 	struct unbinder u = { .x = x };
+	struct vfio_obj *again;
+	struct vfio_cdev cdev;
 	pthread_t thread;
 	uint64_t n = 0;
 
@@ -196,10 +198,16 @@ static void unbind_in_use(void **state)
 		usleep(1000);
 	assert_int_equal(n, 1);
 	assert_false(atomic_load(&u.done));
+	/* Meanwhile there are no new users. */
+	assert_true(vfio_cdev_of(x->v, x->full, &cdev));
+	assert_int_equal(get_device(x, FULL, &again), -ENODEV);
+	assert_int_equal(vfio_open_cdev(x->v, cdev.id, 0, &again), -ENODEV);
 	atomic_store(&u.cancel, true);
 	pthread_join(thread, NULL);
 	assert_int_equal(u.result, -EINTR);
 	assert_string_equal(driver_name(x, x->full), "vfio-pci");
+	assert_int_equal(get_device(x, FULL, &again), 0);
+	vfio_obj_put(again);
 	/* Waited for. */
 	u = (struct unbinder){ .x = x };
 	assert_int_equal(pthread_create(&thread, NULL, unbind_main, &u), 0);
