@@ -441,9 +441,9 @@ static int add_found(struct bus *b, struct bus_dev ***found, unsigned *n_found)
  * Source: rescan_store(), pci_rescan_bus(). First all of them, so that what found no memory or time
  * for a driver is there all the same.
  */
-int bus_rescan(struct bus *b, const atomic_bool *cancel)
+int bus_rescan(struct bus *b, const struct pci_bdf *on, const atomic_bool *cancel)
 {
-	int rc = pcim_plug(b->pci);
+	int rc = pcim_plug(b->pci, on);
 	struct bus_dev **found = NULL;
 	unsigned n = 0;
 

@@ -152,8 +152,9 @@ void bus_set_autoprobe(struct bus *bus, bool on);
  * left; -EINTR: cancelled, some may have gone.
  */
 int bus_remove(struct bus *bus, struct pcif *f, const atomic_bool *cancel);
-/* Finds what was removed, and probes it. Returns how many, or -ENOMEM. */
-int bus_rescan(struct bus *bus, const atomic_bool *cancel);
+/* Finds what was removed, on all buses or on that of @on and below, and probes it. Returns how
+ * many, or -ENOMEM. */
+int bus_rescan(struct bus *bus, const struct pci_bdf *on, const atomic_bool *cancel);
 
 /* ------------------------------------------------------------------ what a function remembers */
 

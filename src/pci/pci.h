@@ -504,11 +504,11 @@ struct pcif *pcim_find(const struct pcim *m, struct pci_bdf bdf);
  */
 int pcim_unplug(struct pcif *f);
 /**
- * pcim_plug() - find again what was unplugged and whose bridge is there: a scan of the buses. It
- * finds no VFs.
+ * pcim_plug() - find again what was unplugged and whose bridge is there: a scan of the buses, or of
+ * the bus that @on tells (its domain and bus) and of those below it. It finds no VFs.
  * Groups are worked out anew for what is found. Returns how many, or -ENOMEM.
  */
-int pcim_plug(struct pcim *m);
+int pcim_plug(struct pcim *m, const struct pci_bdf *on);
 
 /* ------------------------------------------------------------------ SR-IOV */
 

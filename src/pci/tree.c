@@ -343,7 +343,16 @@ int pcim_unplug(struct pcif *f)
 	return rc;
 }
 
-int pcim_plug(struct pcim *m)
+/* Is @f, or a bridge above it, on the bus of @on? */
+static bool scan_reaches(const struct pcif *f, const struct pci_bdf *on)
+{
+	for (; on && f; f = f->parent)
+		if (f->bdf.domain == on->domain && f->bdf.bus == on->bus)
+			return true;
+	return !on;
+}
+
+int pcim_plug(struct pcim *m, const struct pci_bdf *on)
 {
 	unsigned found = 0;
 	bool again = true;
@@ -356,7 +365,8 @@ int pcim_plug(struct pcim *m)
 			struct pcif *f = m->unplugged[i];
 
 			/* No scan finds a VF. */
-			if (f->pf || (f->parent && !atomic_load(&f->parent->present)))
+			if (f->pf || (f->parent && !atomic_load(&f->parent->present)) ||
+			    !scan_reaches(f, on))
 				continue;
 			/* Before it can be seen: a number of its own, until it gets one. */
 			atomic_store(&f->group, (unsigned)GROUP_NONE);

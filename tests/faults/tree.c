@@ -49,11 +49,11 @@ static const char *move(struct machine *m)
 
 	pcif_put(port);
 	if (r)
-		(void)bus_rescan(machine_bus(m), NULL);
-	r = bus_rescan(machine_bus(m), NULL);
+		(void)bus_rescan(machine_bus(m), NULL, NULL);
+	r = bus_rescan(machine_bus(m), NULL, NULL);
 	inject_disarm();
 	if (r < 0 || pcim_count(machine_pci(m)) != FUNCTIONS)
-		(void)bus_rescan(machine_bus(m), NULL);
+		(void)bus_rescan(machine_bus(m), NULL, NULL);
 	return pcim_count(machine_pci(m)) == FUNCTIONS ? NULL : "not all is found again";
 }
 

@@ -49,7 +49,7 @@ static void move(struct machine *m, unsigned choice)
 			pcif_config_write(list.f[i], PCI_BRIDGE_CONTROL, 2,
 					  PCI_BRIDGE_CTL_BUS_RESET);
 	if (list.n && !bus_remove(machine_bus(m), list.f[choice % list.n], NULL) &&
-	    bus_rescan(machine_bus(m), NULL) < 1)
+	    bus_rescan(machine_bus(m), NULL, NULL) < 1)
 		abort();
 	pcim_list_free(&list);
 }

@@ -273,8 +273,8 @@ static void removal(void **state)
 	assert_int_equal(bus_remove(x->bus, full, NULL), -ENODEV);
 	assert_int_equal(bus_override_set(x->bus, full, "x"), -ENODEV);
 	assert_false(vfio_group_present(x->v, 0) && vfio_group_present(x->v, 1));
-	assert_int_equal(bus_rescan(x->bus, NULL), 2);
-	assert_int_equal(bus_rescan(x->bus, NULL), 0);
+	assert_int_equal(bus_rescan(x->bus, NULL, NULL), 2);
+	assert_int_equal(bus_rescan(x->bus, NULL, NULL), 0);
 	assert_true(pcif_present(full));
 	/* What had been written to the old one is gone with it: its host driver takes it. */
 	assert_string_equal(driver_name(x, full), "nvme");
@@ -306,7 +306,7 @@ static void listing(void **state)
 	assert_int_equal(bus_list(x->bus, &later), 0);
 	assert_int_equal(later.n, list.n - 1);
 	bus_list_free(&later);
-	assert_int_equal(bus_rescan(x->bus, NULL), 1);
+	assert_int_equal(bus_rescan(x->bus, NULL, NULL), 1);
 	assert_int_equal(bus_list(x->bus, &later), 0);
 	assert_int_equal(later.n, list.n);
 	for (unsigned i = 0; i < later.n; i++) {
@@ -340,7 +340,7 @@ static void waiting_for_others(void **state)
 	assert_int_equal(bus_reset(x->bus, x->full, &now), -EINTR);
 	assert_int_equal(bus_remove(x->bus, x->full, &now), -EINTR);
 	assert_int_equal(bus_new_id(x->bus, "vfio-pci", &id, false, &now), -EINTR);
-	assert_int_equal(bus_rescan(x->bus, &now), 0);
+	assert_int_equal(bus_rescan(x->bus, NULL, &now), 0);
 	atomic_store(&u.cancel, true);
 	pthread_join(thread, NULL);
 	assert_int_equal(u.result, -EINTR);
@@ -389,7 +389,7 @@ static void resets(void **state)
 	/* Whoever finds it again finds it as new. */
 	assert_int_equal(bus_remove(x->bus, x->full, NULL), 0);
 	assert_int_equal(bus_resets_choose(x->bus, x->full, NULL), -ENODEV);
-	assert_int_equal(bus_rescan(x->bus, NULL), 1);
+	assert_int_equal(bus_rescan(x->bus, NULL, NULL), 1);
 	bus_resets(x->bus, x->full, &list);
 	assert_int_equal(list.n, 3);
 }

@@ -152,12 +152,12 @@ static void pf_leaves(void **state)
 	assert_int_equal(bus_remove(x->bus, x->pf, NULL), 0);
 	assert_string_equal(driver_name(x, VF0), "gone");
 	assert_int_equal(pcif_num_vfs(pf), 0);
-	assert_int_equal(bus_rescan(x->bus, NULL), 1);
+	assert_int_equal(bus_rescan(x->bus, NULL, NULL), 1);
 	assert_string_equal(driver_name(x, PF), "igb");
 	assert_int_equal(bus_sriov_set(x->bus, pf, 8, NULL), 0);
 	/* One VF less; it comes back with all of them only. */
 	assert_int_equal(bus_remove(x->bus, find(x, VF1), NULL), 0);
-	assert_int_equal(bus_rescan(x->bus, NULL), 0);
+	assert_int_equal(bus_rescan(x->bus, NULL, NULL), 0);
 	assert_int_equal(pcif_num_vfs(pf), 8);
 	assert_string_equal(driver_name(x, VF1), "gone");
 	assert_int_equal(bus_sriov_set(x->bus, pf, 0, NULL), 0);
@@ -166,7 +166,7 @@ static void pf_leaves(void **state)
 	/* The bridge, and all below. */
 	assert_int_equal(bus_remove(x->bus, pcif_parent(pf), NULL), 0);
 	assert_string_equal(driver_name(x, VF1), "gone");
-	assert_int_equal(bus_rescan(x->bus, NULL), 2);
+	assert_int_equal(bus_rescan(x->bus, NULL, NULL), 2);
 	pcif_put(pf);
 }
 

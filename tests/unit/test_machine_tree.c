@@ -195,7 +195,7 @@ static void remove_and_rescan(void **state)
 	assert_int_equal(bus_remove(machine_bus(m), port, NULL), 0);
 	pcif_put(port);
 	assert_tree(m, "without", "00:02.0=1 03:00.0=3");
-	assert_int_equal(bus_rescan(machine_bus(m), NULL), 4);
+	assert_int_equal(bus_rescan(machine_bus(m), NULL, NULL), 4);
 	assert_tree(m, "again", "00:01.0=0 00:02.0=1 01:00.0=2 02:01.0=2 02:02.0=2 03:00.0=3");
 	machine_free(m);
 }

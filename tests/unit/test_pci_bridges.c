@@ -689,7 +689,7 @@ static void forwarding(void **state)
 	/* What comes back finds the bridge as it is by then. */
 	assert_int_equal(pcim_unplug(f), 0);
 	write_command(port, on & ~PCI_COMMAND_MASTER);
-	assert_int_equal(pcim_plug(m), 1);
+	assert_int_equal(pcim_plug(m, NULL), 1);
 	assert_false(dma_passes(f));
 
 	iommu_mem_put(mem);
@@ -753,7 +753,7 @@ static void back_again(void **state)
 	assert_int_equal(pcim_unplug(b), 0);
 	assert_int_equal(pcim_unplug(bridge), 0);
 	assert_int_equal(pcim_group_count(m), before - 1);
-	assert_int_equal(pcim_plug(m), 3);
+	assert_int_equal(pcim_plug(m, NULL), 3);
 	assert_int_equal(pcim_group_count(m), before);
 	assert_int_equal(pcif_group(bridge), group);
 	assert_int_equal(pcif_group(a), group);

@@ -492,7 +492,7 @@ static void failures(void **state)
 	assert_null(pcim_vf(pf, 1));
 	assert_int_equal(pcif_num_vfs(pf), 2);
 	/* A scan does not find it. */
-	assert_int_equal(pcim_plug(m), 0);
+	assert_int_equal(pcim_plug(m, NULL), 0);
 	pcif_put(vf);
 	assert_int_equal(tm_alive, 3);
 	pcim_sriov_disable(pf);

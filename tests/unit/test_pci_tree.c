@@ -429,8 +429,8 @@ static void unplug(void **state)
 	for (unsigned i = 0; i < list.n; i++)
 		assert_true(list.f[i] != f && list.f[i] != port);
 	pcim_list_free(&list);
-	assert_int_equal(pcim_plug(m), 2);
-	assert_int_equal(pcim_plug(m), 0);
+	assert_int_equal(pcim_plug(m, NULL), 2);
+	assert_int_equal(pcim_plug(m, NULL), 0);
 	assert_true(pcif_present(f) && pcif_present(port));
 	assert_ptr_equal(pcim_find(m, tm_bdf), f);
 	pcif_put(f);

@@ -178,7 +178,7 @@ static void unseen_removal(void **state)
 	uint64_t old = ino_of(x->view, DEV);
 
 	assert_int_equal(bus_remove(x->bus, function(x, BDF), NULL), 0);
-	assert_int_equal(bus_rescan(x->bus, NULL), 1);
+	assert_int_equal(bus_rescan(x->bus, NULL, NULL), 1);
 	assert_true(ino_of(x->view, DEV) > old);
 	assert_true(view_gone(vendor));
 	view_put(vendor);

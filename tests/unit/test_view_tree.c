@@ -157,6 +157,28 @@ static void removal(void **state)
 	view_put(vendor);
 }
 
+/* A scan of one bus finds what is on it and below, and nothing else. */
+static void rescans(void **state)
+{
+	struct view *v = ((struct fixture *)*state)->view;
+
+	assert_int_equal(write_to(v, DISK3, "remove", "1"), 0);
+	assert_int_equal(write_to(v, SWITCH "/0000:02:01.0", "remove", "1"), 0);
+	assert_int_equal(write_to(v, OLD6, "remove", "1"), 0);
+	assert_false(exists(v, DISK3) || exists(v, DISK4) || exists(v, OLD6));
+	/* Of the function next to it: the same bus. That bus, which is empty. */
+	assert_int_equal(write_to(v, HOST "/0000:00:03.0/0000:05:00.0/0000:06:01.0", "rescan", "1"),
+			 0);
+	assert_true(exists(v, OLD6) && !exists(v, DISK3) && !exists(v, DISK4));
+	assert_int_equal(write_to(v, "devices/pci0000:80/pci_bus/0000:80", "rescan", "1"), 0);
+	assert_false(exists(v, DISK3) || exists(v, DISK4));
+	assert_int_equal(write_to(v, SWITCH "/0000:02:00.0/pci_bus/0000:03", "rescan", "1"), 0);
+	assert_true(exists(v, DISK3) && !exists(v, DISK4));
+	/* A port's own file is about the bus that the port is on. */
+	assert_int_equal(write_to(v, SWITCH "/0000:02:00.0", "rescan", "1"), 0);
+	assert_true(exists(v, DISK4));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, tree_setup, teardown)
 
 int main(void)
@@ -165,6 +187,7 @@ int main(void)
 		TEST(paths),
 		TEST(groups),
 		TEST(removal),
+		TEST(rescans),
 	};
 
 	return cmocka_run_group_tests_name("view_tree", tests, NULL, NULL);

@@ -160,15 +160,47 @@ static int act_drivers_probe(struct view_node *node, const char *buf, size_t siz
 	return bus_probe(node->view->bus, bdf, cancel);
 }
 
-int view_act_rescan(struct view_node *node, const char *buf, size_t size, const atomic_bool *cancel)
+static int rescan(struct view_node *node, const struct pci_bdf *on, const char *buf, size_t size,
+		  const atomic_bool *cancel)
 {
 	unsigned long value;
 	int r = view_number(buf, size, &value);
 
 	if (r || !value)
 		return r;
-	r = bus_rescan(node->view->bus, cancel);
+	r = bus_rescan(node->view->bus, on, cancel);
 	return r < 0 ? r : 0;
+}
+
+static int act_rescan(struct view_node *node, const char *buf, size_t size,
+		      const atomic_bool *cancel)
+{
+	return rescan(node, NULL, buf, size, cancel);
+}
+
+/* The bus that a function is on, not the one behind it. Source: dev_rescan_store(). */
+int view_act_rescan_fn(struct view_node *node, const char *buf, size_t size,
+		       const atomic_bool *cancel)
+{
+	struct pci_bdf bdf = pcif_bdf(view_fn_of(node)->f);
+
+	return rescan(node, &bdf, buf, size, cancel);
+}
+
+/* Its number is in the node, which may outlive what is known of the bus. */
+void *view_bus_number(unsigned domain, unsigned bus)
+{
+	return (void *)(uintptr_t)(domain << 8 | bus);
+}
+
+/* Source: bus_rescan_store(). */
+int view_act_rescan_bus(struct view_node *node, const char *buf, size_t size,
+			const atomic_bool *cancel)
+{
+	uintptr_t number = (uintptr_t)node->data;
+	struct pci_bdf bdf = { .domain = (uint32_t)(number >> 8), .bus = (uint8_t)number };
+
+	return rescan(node, &bdf, buf, size, cancel);
 }
 
 static int read_autoprobe(struct view_node *node, char **buf, size_t *size)
@@ -197,7 +229,7 @@ static int write_alignment(struct view_node *node, const char *buf, size_t size)
 static const struct view_attr bus_attrs[] = {
 	{ "drivers_autoprobe", 0644, read_autoprobe, write_autoprobe },
 	{ "drivers_probe", 0200, NULL, NULL, act_drivers_probe },
-	{ "rescan", 0200, NULL, NULL, view_act_rescan },
+	{ "rescan", 0200, NULL, NULL, act_rescan },
 	{ "resource_alignment", 0644, read_alignment, write_alignment },
 	{ "uevent", 0200, NULL, view_write_uevent },
 };

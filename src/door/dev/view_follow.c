@@ -34,7 +34,7 @@ static void pci_bus_files(struct view_pci_bus *b, struct view *v, struct view_no
 			  const char *path)
 {
 	static const struct view_attr rescan[] = {
-		{ "rescan", 0200, NULL, NULL, view_act_rescan },
+		{ "rescan", 0200, NULL, NULL, view_act_rescan_bus },
 	};
 	struct view_node *dir = child_of(parent, "pci_bus");
 	AUTO_FREE char *at = NULL, *target = NULL;
@@ -54,7 +54,7 @@ static void pci_bus_files(struct view_pci_bus *b, struct view *v, struct view_no
 	b->dir = dir;
 	view_text(v, dir, "cpuaffinity", 0444, v->cpu_mask);
 	view_text(v, dir, "cpulistaffinity", 0444, v->cpu_list);
-	view_attrs(v, dir, rescan, ARRAY_SIZE(rescan), NULL);
+	view_attrs(v, dir, rescan, ARRAY_SIZE(rescan), view_bus_number(b->domain, b->bus));
 	view_attrs(v, dir, empty_uevent, ARRAY_SIZE(empty_uevent), NULL);
 	view_power(v, dir);
 	view_link_path(v, dir, "device", at, path);

@@ -167,7 +167,10 @@ void view_cdev_leave(struct view_fn *fn);
 /* view_bus.c: bus-pci, module. */
 int view_bus_build(struct view *v, struct view_node *bus);
 void view_modules_build(struct view *v, struct view_node *module);
-int view_act_rescan(struct view_node *node, const char *buf, size_t size,
-		    const atomic_bool *cancel);
+int view_act_rescan_fn(struct view_node *node, const char *buf, size_t size,
+		       const atomic_bool *cancel);
+int view_act_rescan_bus(struct view_node *node, const char *buf, size_t size,
+			const atomic_bool *cancel); /* of whose data is view_bus_number() */
+void *view_bus_number(unsigned domain, unsigned bus);
 
 #endif

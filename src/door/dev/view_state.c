@@ -397,7 +397,7 @@ static const struct view_attr state_attrs[] = {
 	{ "msi_bus", 0644, read_msi_bus, write_msi_bus },
 	{ "power_state", 0444, read_power_state, NULL },
 	{ "remove", 0220, NULL, NULL, act_remove },
-	{ "rescan", 0200, NULL, NULL, view_act_rescan },
+	{ "rescan", 0200, NULL, NULL, view_act_rescan_fn },
 };
 
 static const struct view_attr reset_attrs[] = {
