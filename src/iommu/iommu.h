@@ -86,6 +86,21 @@ int iommu_mem_buffer(void *base, size_t size, struct iommu_mem **mem);
  * @fd: borrowed. Returns 0, -EINVAL (another kind of file), -ENOMEM, -EMFILE.
  */
 int iommu_mem_file(int fd, struct iommu_mem **mem);
+/**
+ * iommu_mem_remote() - memory that only its owner can reach, who is asked by messages say.
+ * @remote, @data: borrowed until @free, which is called once nothing uses the memory
+ *
+ * read and write move all @size bytes or return -EFAULT. They come from any thread, several at a
+ * time, and may take their time, but have to end whatever the owner does. Unlike with memory that
+ * we reach ourselves, unmap does not wait for them: the owner knows what he has unmapped, and he
+ * may be waiting for the unmap before he answers. Returns 0, -ENOMEM.
+ */
+struct iommu_remote {
+	int (*read)(void *data, uint64_t address, void *buf, size_t size);
+	int (*write)(void *data, uint64_t address, const void *buf, size_t size);
+	void (*free)(void *data);
+};
+int iommu_mem_remote(const struct iommu_remote *remote, void *data, struct iommu_mem **mem);
 struct iommu_mem *iommu_mem_get(struct iommu_mem *mem);
 void iommu_mem_put(struct iommu_mem *mem); /* NULL is fine */
 /* Plain access at the client's own virtual addresses: 0 or -EFAULT. For argument blocks. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Memories: what all kinds have in common, and the kind that is a buffer of our own.
+ * Memories: what all kinds have in common, and the two simple ones: a buffer of our own, and one
+ * that somebody else looks after.
  */
 #include <errno.h>
 
@@ -104,5 +105,64 @@ int iommu_mem_buffer(void *base, size_t size, struct iommu_mem **mem)
 	b->base = base;
 	b->size = size;
 	*mem = &b->mem;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ by calls */
+
+struct remote_mem {
+	struct iommu_mem mem;
+	const struct iommu_remote *remote;
+	void *data;
+};
+
+static struct remote_mem *remote_of(struct iommu_mem *mem)
+{
+	return container_of(mem, struct remote_mem, mem);
+}
+
+static int remote_read(struct iommu_mem *mem, uint64_t vaddr, void *buf, size_t size)
+{
+	return remote_of(mem)->remote->read(remote_of(mem)->data, vaddr, buf, size);
+}
+
+static int remote_write(struct iommu_mem *mem, uint64_t vaddr, const void *buf, size_t size)
+{
+	return remote_of(mem)->remote->write(remote_of(mem)->data, vaddr, buf, size);
+}
+
+/* What is there only its owner knows. */
+static int remote_locate(struct iommu_mem *mem, uint64_t vaddr, uint64_t size, unsigned perm,
+			 struct iommu_place *place)
+{
+	*place = (struct iommu_place){ .host = NULL };
+	return 0;
+}
+
+static void remote_free(struct iommu_mem *mem)
+{
+	remote_of(mem)->remote->free(remote_of(mem)->data);
+	free(remote_of(mem));
+}
+
+static const struct iommu_mem_ops remote_ops = {
+	.unwaited = true,
+	.read = remote_read,
+	.write = remote_write,
+	.locate = remote_locate,
+	.free = remote_free,
+};
+
+int iommu_mem_remote(const struct iommu_remote *remote, void *data, struct iommu_mem **mem)
+{
+	struct remote_mem *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->mem.ops = &remote_ops;
+	atomic_init(&r->mem.refs, 1);
+	r->remote = remote;
+	r->data = data;
+	*mem = &r->mem;
 	return 0;
 }

@@ -214,14 +214,10 @@ static int access_copy(struct access *a, uint8_t *buf)
 	uint64_t at = a->iova;
 
 	for (unsigned i = 0; i < a->n; i++) {
-		struct mapping *m = i < MAX_PIECES ? a->piece[i] : access_find(a->slot, space, at);
-		uint64_t end;
+		struct mapping *m = a->piece[i];
+		uint64_t end = MIN(m->last, a->last);
 		int err;
 
-		/* Only a piece that was looked up again can have been unmapped since. */
-		if (!m || !(m->perm & a->dir))
-			return IOMMU_FAULT_NOT_MAPPED;
-		end = MIN(m->last, a->last);
 		err = piece_copy(m, a->dir, at, buf, end - at + 1);
 		/* Even a part of the data makes the pages dirty. */
 		if (a->dir == IOMMU_WRITE)
@@ -236,9 +232,89 @@ static int access_copy(struct access *a, uint8_t *buf)
 	return NO_FAULT;
 }
 
+/* Whether it goes piece by piece: more than were remembered, or some that others move, for which
+ * there is no section. */
+static bool access_in_pieces(const struct access *a)
+{
+	for (unsigned i = 0; i < MIN(a->n, MAX_PIECES); i++)
+		if (!a->piece[i]->direct && a->piece[i]->mem->ops->unwaited)
+			return true;
+	return a->n > MAX_PIECES;
+}
+
+/* The mapping at @at of where the port is attached by now, or NULL. Inside a section. */
+static struct mapping *access_again(struct iommu_port *port, struct access *a, uint64_t at)
+{
+	struct mapping *m;
+
+	a->place = atomic_load(&port->place);
+	m = a->place && atomic_load(&port->enabled) ? access_find(a->slot, a->place->space, at)
+						    : NULL;
+	return m && (m->perm & a->dir) ? m : NULL;
+}
+
+static int remote_copy(struct iommu_mem *mem, unsigned dir, uint64_t vaddr, uint8_t *buf,
+		       size_t size)
+{
+	int err = dir == IOMMU_READ ? mem->ops->read(mem, vaddr, buf, size)
+				    : mem->ops->write(mem, vaddr, buf, size);
+
+	iommu_mem_put(mem);
+	return err;
+}
+
+/* One piece, from @at up to *@end at most. */
+static int piece_alone_copy(struct iommu_port *port, struct access *a, uint64_t at, uint8_t *buf,
+			    uint64_t *end)
+{
+	struct iommu_mem *mem = NULL;
+	struct mapping *m;
+	uint64_t vaddr = 0;
+	int err = 0;
+
+	a->slot = access_enter(port);
+	m = access_again(port, a, at);
+	if (!m) {
+		access_leave(a->slot);
+		return IOMMU_FAULT_NOT_MAPPED;
+	}
+	*end = MIN(m->last, a->last);
+	if (!m->direct && m->mem->ops->unwaited) {
+		mem = iommu_mem_get(m->mem);
+		vaddr = m->base.vaddr + (at - m->first);
+		access_leave(a->slot);
+		err = remote_copy(mem, a->dir, vaddr, buf, *end - at + 1);
+		a->slot = access_enter(port);
+		m = access_again(port, a, at);
+	} else {
+		err = piece_copy(m, a->dir, at, buf, *end - at + 1);
+	}
+	/* Of what was unmapped meanwhile there is no log any more. */
+	if (m && a->dir == IOMMU_WRITE)
+		space_dirty_mark(a->place->space, m, at, MIN(m->last, *end));
+	access_leave(a->slot);
+	return err ? IOMMU_FAULT_CLIENT_MEMORY : NO_FAULT;
+}
+
+/* Each piece in a section of its own. What was checked as a whole can be unmapped meanwhile. */
+static int access_pieces_copy(struct iommu_port *port, struct access *a, uint8_t *buf)
+{
+	uint64_t at = a->iova, end = 0;
+
+	for (;;) {
+		int reason = piece_alone_copy(port, a, at, buf, &end);
+
+		if (reason != NO_FAULT || end == a->last)
+			return reason;
+		buf += end - at + 1;
+		at = end + 1;
+	}
+}
+
 static int access_move(struct iommu_port *port, uint64_t iova, void *buf, size_t size, unsigned dir)
 {
 	struct access a;
+	bool pieces;
 	int reason;
 
 	if (!size)
@@ -247,9 +323,12 @@ static int access_move(struct iommu_port *port, uint64_t iova, void *buf, size_t
 	a.dir = dir;
 	a.slot = access_enter(port);
 	reason = access_check(port, &a, size);
-	if (reason == NO_FAULT)
+	pieces = reason == NO_FAULT && access_in_pieces(&a);
+	if (reason == NO_FAULT && !pieces)
 		reason = access_copy(&a, buf);
 	access_leave(a.slot);
+	if (pieces)
+		reason = access_pieces_copy(port, &a, buf);
 	if (reason != NO_FAULT) {
 		access_report(port, &a, size, reason);
 		return -EFAULT;

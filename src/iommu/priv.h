@@ -42,6 +42,8 @@ struct iommu_place {
 };
 
 struct iommu_mem_ops {
+	/* Whoever unmaps does not wait for accesses: they can depend on who is unmapping. */
+	bool unwaited;
 	/* 0 or -EFAULT; some bytes may have moved then. */
 	int (*read)(struct iommu_mem *mem, uint64_t vaddr, void *buf, size_t size);
 	int (*write)(struct iommu_mem *mem, uint64_t vaddr, const void *buf, size_t size);
