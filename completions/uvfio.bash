@@ -6,7 +6,8 @@ _uvfio_options()
 	case $1 in
 	'') echo '-h --help -V --version' ;;
 	run) echo '-d --device -m --machine -j --join -c --char-devices -e --explain --json -v --verbose -q --quiet -h --help' ;;
-	up) echo '-n --name -d --device -f --foreground -j --json -v --verbose -q --quiet -h --help' ;;
+	up) echo '-n --name -d --device -s --socket-dir -f --foreground -j --json -v --verbose -q --quiet -h --help' ;;
+	serve) echo '-d --device -s --socket-dir -n --name -j --json -v --verbose -q --quiet -h --help' ;;
 	down) echo '-f --force -w --wait -h --help' ;;
 	list) echo '-a --all -t --tree -c --clients -j --json -n --name -s --socket -h --help' ;;
 	bind | unbind | sriov | iommu) echo '-j --json -n --name -s --socket -h --help' ;;
@@ -16,7 +17,7 @@ _uvfio_options()
 	esac
 }
 
-_uvfio_commands='run up down list bind unbind sriov iommu events models check help'
+_uvfio_commands='run up serve down list bind unbind sriov iommu events models check help'
 
 # Models with their keys, as uvfio itself tells them.
 _uvfio_specs()
@@ -85,7 +86,7 @@ _uvfio()
 
 	case $prev in
 	-d | --device)
-		[[ $command == run || $command == up ]] || return
+		[[ $command == run || $command == up || $command == serve ]] || return
 		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_specs)" -- "$cur")
 		compopt -o nospace 2>/dev/null
 		return
@@ -104,7 +105,7 @@ _uvfio()
 		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_machines)" -- "$cur")
 		return
 		;;
-	-m | --machine | -s | --socket)
+	-m | --machine | -s | --socket | --socket-dir)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2>/dev/null
 		return
@@ -115,7 +116,7 @@ _uvfio()
 		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_options "$command")" -- "$cur")
 	elif [[ -z $command || $command == help ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$_uvfio_commands" -- "$cur")
-	elif [[ $command == up ]]; then
+	elif [[ $command == up || $command == serve ]]; then
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2>/dev/null
 	elif [[ $command == down ]]; then

@@ -133,21 +133,21 @@ static int try_door(struct machine *m, struct door_report *report, struct door_e
 {
 	struct door_peer peer = { .child = true, .give_up = { -1, -1 } };
 	struct door_launch launch;
-	struct serve serve;
+	struct attend attend;
 	int ret = door_launch(NULL, getpid(), false, &launch, err);
 
 	if (ret)
 		return ret;
 	peer.sock = launch.sock;
 	peer.pid = launch.pid;
-	ret = serve_begin(&serve, m, &peer, "explain", err);
+	ret = attend_begin(&attend, m, &peer, "explain", err);
 	if (ret)
 		return door_launch_undo(&launch, ret, err);
-	door_dev_report(serve.door, report);
+	door_dev_report(attend.door, report);
 	close(launch.sock);
 	while (waitpid(launch.pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	serve_end(&serve);
+	attend_end(&attend);
 	return 0;
 }
 

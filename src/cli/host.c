@@ -182,24 +182,24 @@ static void member_serve(struct member *m)
 		.give_up = { m->conn, m->stop },
 	};
 	struct door_error err;
-	struct serve serve;
+	struct attend attend;
 	int ret;
 
 	wait_for_the_gone(m->host);
-	ret = serve_begin(&serve, m->host->machine, &peer, m->command, &err);
+	ret = attend_begin(&attend, m->host->machine, &peer, m->command, &err);
 	close(fd_steal(&m->sock));
 	if (ret) {
 		refuse(m->conn, ret, err.text);
 		return;
 	}
-	log_info("client %u: %s (pid %d) has joined", serve.client, m->command, (int)m->pid);
-	if (!say(m->conn, json_pack("{s:b,s:I}", "ok", 1, "client", (json_int_t)serve.client))) {
+	log_info("client %u: %s (pid %d) has joined", attend.client, m->command, (int)m->pid);
+	if (!say(m->conn, json_pack("{s:b,s:I}", "ok", 1, "client", (json_int_t)attend.client))) {
 		member_begins(m);
 		member_wait(m);
 	}
 	member_leaves(m);
-	log_info("client %u: %s (pid %d) leaves", serve.client, m->command, (int)m->pid);
-	serve_end(&serve);
+	log_info("client %u: %s (pid %d) leaves", attend.client, m->command, (int)m->pid);
+	attend_end(&attend);
 }
 
 static void *member_main(void *data)

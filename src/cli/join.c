@@ -180,7 +180,7 @@ static int join_ask(struct join *j)
 	client_wait(j->machine);
 	ret = client_send(j->machine,
 			  json_pack("{s:s,s:s,s:o}", "op", "join", "version", UVFIO_VERSION,
-				    "command", reply_text(serve_command_name(j->command.argv[0]))),
+				    "command", reply_text(attend_command_name(j->command.argv[0]))),
 			  fds, ARRAY_SIZE(fds));
 	/* Whoever reads the message has the socket; nobody else may keep it open. */
 	close(fd_steal(&j->launch.sock));

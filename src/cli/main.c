@@ -12,8 +12,8 @@
 #include "cli/priv.h"
 
 const struct cli_command *const cli_commands[] = {
-	&cli_run,   &cli_up,	 &cli_down,   &cli_list,  &cli_bind, &cli_unbind, &cli_sriov,
-	&cli_iommu, &cli_events, &cli_models, &cli_check, &cli_help, NULL,
+	&cli_run,   &cli_up,	&cli_serve,  &cli_down,	  &cli_list,  &cli_bind, &cli_unbind,
+	&cli_sriov, &cli_iommu, &cli_events, &cli_models, &cli_check, &cli_help, NULL,
 };
 
 int cli_fail(const struct cli_command *cmd, int status, const char *fmt, ...)

@@ -2,8 +2,9 @@
 /*
  * cli: the `uvfio` command. main.c finds the command in a table and makes the help texts from it;
  * one file a command. What a process does that has a machine: build.c makes it, control.c and
- * query.c answer watchers, serve.c serves a client. command.c is about the command of `uvfio run`;
- * client.c is the watchers' side of the control socket.
+ * query.c answer watchers, attend.c attends to a client, and sockets.c to those that speak
+ * vfio-user. command.c is about the command of `uvfio run`; client.c is the watchers' side of the
+ * control socket.
  */
 #ifndef UVFIO_CLI_PRIV_H
 #define UVFIO_CLI_PRIV_H
@@ -47,7 +48,7 @@ struct cli_command {
 	int (*run)(const struct cli_command *self, int argc, char **argv);
 };
 
-extern const struct cli_command cli_check, cli_up, cli_down, cli_run, cli_list, cli_bind,
+extern const struct cli_command cli_check, cli_up, cli_serve, cli_down, cli_run, cli_list, cli_bind,
 	cli_unbind, cli_sriov, cli_iommu, cli_events, cli_models, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ends with NULL */
 
@@ -112,16 +113,24 @@ int build_machine(const struct cli_command *cmd, const struct build *b, struct m
 
 /* ------------------------------------------------------------------ a client of a machine */
 
-struct serve {
+struct attend {
 	struct machine *machine;
 	struct door_dev *door;
 	unsigned client; /* its number, 0: none (any more) */
 };
 
-int serve_begin(struct serve *s, struct machine *m, const struct door_peer *peer,
-		const char *command, struct door_error *err);
-void serve_end(struct serve *s);
-const char *serve_command_name(const char *argv0);
+int attend_begin(struct attend *a, struct machine *m, const struct door_peer *peer,
+		 const char *command, struct door_error *err);
+void attend_end(struct attend *a);
+const char *attend_command_name(const char *argv0);
+
+struct sockets;
+int sockets_new(struct machine *m, const char *dir, struct sockets **sockets,
+		struct door_error *err);
+void sockets_free(struct sockets *s); /* NULL is fine */
+/* Those there are: "BDF PATH" in lines, [{"bdf":..., "path":...}]. */
+void sockets_print(const struct sockets *s);
+json_t *sockets_json(const struct sockets *s);
 
 /* ------------------------------------------------------------------ the command of run */
 

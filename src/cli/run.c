@@ -15,7 +15,7 @@
 
 struct run {
 	struct machine *machine;
-	struct serve serve;
+	struct attend attend;
 	struct command command;
 	struct control *control;
 };
@@ -74,7 +74,7 @@ static int run_start(struct run *r)
 		return ret;
 	peer.sock = launch.sock;
 	peer.pid = launch.pid;
-	ret = serve_begin(&r->serve, r->machine, &peer, serve_command_name(argv[0]), &err);
+	ret = attend_begin(&r->attend, r->machine, &peer, attend_command_name(argv[0]), &err);
 	if (ret) {
 		ret = door_launch_undo(&launch, ret, &err);
 		return command_not_started(&r->command, ret, err.text);
@@ -110,7 +110,7 @@ static int run_own(const struct run_options *opt, char **argv)
 		status = run_serve(&r);
 	command_kill(&r.command);
 	/* Before the control socket, so that those who follow events see the last ones too. */
-	serve_end(&r.serve);
+	attend_end(&r.attend);
 	control_free(r.control);
 	machine_free(r.machine);
 	command_fini(&r.command);

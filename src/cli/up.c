@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * `uvfio up`: a machine in the background, which clients join (host.c) until `uvfio down`.
+ * `uvfio up`: a machine in the background, which clients join (host.c) until `uvfio down`; and
+ * `uvfio serve`: one in the foreground whose functions are served by vfio-user (sockets.c).
  *
  * The process that the user started forks at once and waits. Its child makes the machine, with the
  * terminal still there to be complained to; once the control socket listens it detaches itself and
@@ -19,8 +20,10 @@
 #include "cli/priv.h"
 
 struct up {
+	const struct cli_command *self;
 	struct build build;
-	const char *name;
+	const char *name; /* NULL: none */
+	const char *socket_dir;
 	char stem[PLACE_NAME_MAX + 1];
 	bool foreground, json;
 
@@ -28,6 +31,7 @@ struct up {
 	struct loop *loop;
 	struct control *control;
 	struct host *host;
+	struct sockets *sockets;
 	int ready; /* the first process waits for a byte from here; -1: none does */
 	int signals;
 	char log[400]; /* path, "" in the foreground */
@@ -41,12 +45,15 @@ static int up_option(void *data, const struct cli_option *o, const char *value)
 
 	switch (o->letter) {
 	case 'd':
-		return build_option(&cli_up, &u->build, value, false);
+		return build_option(u->self, &u->build, value, false);
 	case 'n':
 		u->name = value;
 		break;
 	case 'f':
 		u->foreground = true;
+		break;
+	case 's':
+		u->socket_dir = value;
 		break;
 	case 'j':
 		u->json = true;
@@ -76,6 +83,8 @@ static int up_name(struct up *u, const char *file)
 {
 	bool given = u->name != NULL;
 
+	if (!given && u->self == &cli_serve)
+		return CLI_GO_ON; /* nobody has to find it to use it */
 	if (!given && file) {
 		stem_of(file, u->stem, sizeof(u->stem));
 		u->name = u->stem;
@@ -84,7 +93,7 @@ static int up_name(struct up *u, const char *file)
 	}
 	if (place_name_ok(u->name))
 		return CLI_GO_ON;
-	return cli_fail(&cli_up, CLI_USAGE,
+	return cli_fail(u->self, CLI_USAGE,
 			"'%s' cannot be the name of a machine%s: at most %u letters, digits, '.', "
 			"'-' and '_', with a letter, and neither '.' nor '-' first",
 			u->name, given ? "" : " (give one with --name)", PLACE_NAME_MAX);
@@ -96,12 +105,16 @@ static void print_machine(const struct up *u)
 {
 	json_t *object;
 
-	if (!u->json) {
+	if (!u->json && u->self == &cli_serve) {
+		sockets_print(u->sockets);
+	} else if (!u->json) {
 		printf("%s\n", u->name);
 	} else {
-		object = json_pack("{s:s,s:i,s:s,s:s?}", "name", u->name, "pid", (int)getpid(),
+		object = json_pack("{s:s?,s:i,s:s,s:s?}", "name", u->name, "pid", (int)getpid(),
 				   "socket", control_path(u->control), "log",
 				   *u->log ? u->log : NULL);
+		if (u->sockets)
+			json_object_set_new(object, "sockets", sockets_json(u->sockets));
 		reply_print(object, false);
 		json_decref(object);
 	}
@@ -109,7 +122,7 @@ static void print_machine(const struct up *u)
 }
 
 /* In the first process: the exit status. */
-static int await_child(pid_t pid, int ready)
+static int await_child(const struct up *u, pid_t pid, int ready)
 {
 	ssize_t n;
 	char byte;
@@ -123,9 +136,9 @@ static int await_child(pid_t pid, int ready)
 		return CLI_OK;
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
-			return cli_fail(&cli_up, CLI_FAILED, "waitpid: %s", strerror(errno));
+			return cli_fail(u->self, CLI_FAILED, "waitpid: %s", strerror(errno));
 	if (WIFSIGNALED(status))
-		return cli_fail(&cli_up, CLI_FAILED, "ended by signal %d while it was started",
+		return cli_fail(u->self, CLI_FAILED, "ended by signal %d while it was started",
 				WTERMSIG(status));
 	return WEXITSTATUS(status);
 }
@@ -142,19 +155,19 @@ static int up_fork(struct up *u)
 	while (fd >= 0 && fd <= STDERR_FILENO);
 	base_cleanup_close(&fd);
 	if (pipe2(ready, O_CLOEXEC))
-		return cli_fail(&cli_up, CLI_FAILED, "pipe: %s", strerror(errno));
+		return cli_fail(u->self, CLI_FAILED, "pipe: %s", strerror(errno));
 	fflush(NULL);
 	pid = fork();
 	if (pid < 0)
-		return cli_fail(&cli_up, CLI_FAILED, "cannot start a process: %s", strerror(errno));
+		return cli_fail(u->self, CLI_FAILED, "cannot start a process: %s", strerror(errno));
 	if (pid) {
 		close(ready[1]);
-		return await_child(pid, ready[0]);
+		return await_child(u, pid, ready[0]);
 	}
 	/* Nobody shall wait for the end of a file that only this process still has open. */
 	u->ready = STDERR_FILENO + 1;
 	if (ready[1] != u->ready && dup3(ready[1], u->ready, O_CLOEXEC) < 0)
-		return cli_fail(&cli_up, CLI_FAILED, "dup: %s", strerror(errno));
+		return cli_fail(u->self, CLI_FAILED, "dup: %s", strerror(errno));
 	syscall(SYS_close_range, (unsigned)u->ready + 1, ~0u, 0u);
 	return CLI_GO_ON;
 }
@@ -179,7 +192,7 @@ static int up_detach(struct up *u)
 		return CLI_GO_ON;
 	log = open_log(u);
 	if (log < 0 || null < 0)
-		return cli_fail(&cli_up, CLI_FAILED, "%s: %s", log < 0 ? u->log : "/dev/null",
+		return cli_fail(u->self, CLI_FAILED, "%s: %s", log < 0 ? u->log : "/dev/null",
 				strerror(log < 0 ? -log : errno));
 	print_machine(u);
 	setsid();
@@ -244,10 +257,11 @@ static int up_signals(struct up *u)
 
 static int up_start(struct up *u)
 {
+	struct door_error err;
 	char why[512];
 	int ret;
 
-	ret = machine_set_name(u->machine, u->name);
+	ret = u->name ? machine_set_name(u->machine, u->name) : 0;
 	if (!ret)
 		ret = guard_init();
 	if (!ret)
@@ -257,10 +271,12 @@ static int up_start(struct up *u)
 	if (!ret)
 		ret = up_signals(u);
 	if (ret)
-		return cli_fail(&cli_up, CLI_FAILED, "cannot start: %s", strerror(-ret));
+		return cli_fail(u->self, CLI_FAILED, "cannot start: %s", strerror(-ret));
 	if (control_start(u->loop, u->machine, &u->control, why, sizeof(why)))
-		return cli_fail(&cli_up, CLI_FAILED, "%s", why);
+		return cli_fail(u->self, CLI_FAILED, "%s", why);
 	control_set_take(u->control, host_take, u->host);
+	if (u->socket_dir && sockets_new(u->machine, u->socket_dir, &u->sockets, &err))
+		return cli_fail(u->self, CLI_FAILED, "%s", err.text);
 	return CLI_GO_ON;
 }
 
@@ -270,18 +286,19 @@ static int up_serve(struct up *u)
 
 	if (u->foreground)
 		print_machine(u);
-	log_info("machine %s: control socket %s", u->name, control_path(u->control));
+	log_info("machine %s: control socket %s", u->name ? u->name : "without a name",
+		 control_path(u->control));
 	sdnotify("READY=1\nMAINPID=%d\nSTATUS=0 clients", (int)getpid());
 	ret = loop_run(u->loop);
 	if (ret < 0)
-		return cli_fail(&cli_up, CLI_FAILED, "event loop: %s", strerror(-ret));
+		return cli_fail(u->self, CLI_FAILED, "event loop: %s", strerror(-ret));
 	return CLI_OK;
 }
 
 /* The machine's process, from its making to its end. */
 static int up_live(struct up *u)
 {
-	int status = build_machine(&cli_up, &u->build, &u->machine);
+	int status = build_machine(u->self, &u->build, &u->machine);
 
 	if (status == CLI_GO_ON)
 		status = up_start(u);
@@ -289,6 +306,7 @@ static int up_live(struct up *u)
 		status = up_detach(u);
 	if (status == CLI_GO_ON)
 		status = up_serve(u);
+	sockets_free(u->sockets);
 	host_free(u->host);
 	control_free(u->control);
 	machine_free(u->machine);
@@ -299,8 +317,11 @@ static int up_live(struct up *u)
 
 static int up_run(const struct cli_command *self, int argc, char **argv)
 {
-	struct up u = { .ready = -1, .signals = -1, .build = { .host_drivers = true } };
+	struct up u = { .self = self, .ready = -1, .signals = -1 };
 	int first, status;
+
+	u.foreground = self == &cli_serve;
+	u.build.host_drivers = self == &cli_up;
 
 	status = cli_parse(self, argc, argv, up_option, &u, &first);
 	if (status != CLI_GO_ON)
@@ -312,6 +333,9 @@ static int up_run(const struct cli_command *self, int argc, char **argv)
 		status = cli_fail(self, CLI_USAGE,
 				  "no device given: name a machine file, or add --device SPEC "
 				  "(`uvfio models` lists the models)");
+	if (status == CLI_GO_ON && self == &cli_serve && !u.socket_dir)
+		status = cli_fail(self, CLI_USAGE,
+				  "no folder for the sockets given: add --socket-dir DIR");
 	if (status == CLI_GO_ON)
 		status = up_name(&u, first < argc ? argv[first] : NULL);
 	if (status != CLI_GO_ON)
@@ -324,6 +348,7 @@ static int up_run(const struct cli_command *self, int argc, char **argv)
 static const struct cli_option up_options[] = {
 	{ "name", 'n', "NAME", "name of the machine (default: the file's, without .json)" },
 	{ "device", 'd', "SPEC", "add a device: MODEL[,KEY=VALUE]..." },
+	{ "socket-dir", 's', "DIR", "serve vfio-user at DIR/BDF.sock too, for each function" },
 	{ "foreground", 'f', NULL, "stay, and log to standard error" },
 	{ "json", 'j', NULL, "print JSON" },
 	{ "verbose", 'v', NULL, "log more, such as what clients do wrong" },
@@ -349,6 +374,36 @@ const struct cli_command cli_up = {
 	.usage_status = CLI_USAGE,
 	.options = up_options,
 	.paragraphs = up_paragraphs,
+	.more_help = cli_print_models,
+	.run = up_run,
+};
+
+static const struct cli_option serve_options[] = {
+	{ "device", 'd', "SPEC", "add a device: MODEL[,KEY=VALUE]..." },
+	{ "socket-dir", 's', "DIR", "where the sockets are; made if it is not there" },
+	{ "name", 'n', "NAME", "name of the machine, for `uvfio run --join` (default: none)" },
+	{ "json", 'j', NULL, "print JSON" },
+	{ "verbose", 'v', NULL, "log more, such as what clients do wrong" },
+	{ "quiet", 'q', NULL, "log errors only" },
+	{ NULL },
+};
+
+static const char *const serve_paragraphs[] = {
+	"Makes a machine and serves each of its functions by the vfio-user protocol, on a socket "
+	"of its own: DIR/BDF.sock. QEMU 10.1 and later reach it with -device "
+	"'{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"...\"}}'.",
+	"It prints a line for each socket as soon as clients can connect, and serves them until it "
+	"gets SIGINT or SIGTERM. Clients come and go; a function that one leaves is reset.",
+	NULL,
+};
+
+const struct cli_command cli_serve = {
+	.name = "serve",
+	.summary = "Serve devices by vfio-user, on sockets.",
+	.operands = "--socket-dir DIR [FILE]...",
+	.usage_status = CLI_USAGE,
+	.options = serve_options,
+	.paragraphs = serve_paragraphs,
 	.more_help = cli_print_models,
 	.run = up_run,
 };

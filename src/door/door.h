@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * door: ways in for clients. `dev` serves /dev/vfio and the PCI part of /sys over FUSE to a command
- * that it starts in a namespace of its own.
+ * that it starts in a namespace of its own; `user` serves the vfio-user protocol on UNIX sockets to
+ * whoever may connect to them.
  */
 #ifndef UVFIO_DOOR_H
 #define UVFIO_DOOR_H
@@ -96,5 +97,34 @@ void door_dev_report(const struct door_dev *door, struct door_report *report);
  * once. NULL is fine.
  */
 void door_dev_free(struct door_dev *door);
+
+/* ------------------------------------------------------------------ vfio-user */
+
+struct door_user;
+
+/* What the door tells of its clients; on a thread of each client. */
+struct door_user_ops {
+	/* A process has connected to the socket of @f. *@client: its number in events. 0; any
+	 * errno: it is sent away. */
+	int (*join)(void *data, pid_t pid, struct pcif *f, unsigned *client);
+	void (*leave)(void *data, unsigned client);
+};
+
+/**
+ * door_user_new() - listens at @dir/BDF.sock for each function that is bound to vfio-pci, and for
+ * those that will be as soon as they are.
+ * @dir: made, with mode 0700, if it is not there; the sockets have mode 0600
+ * @vfio: the machine's, started; must outlive the door
+ * @ops, @data: borrowed until the door is freed
+ *
+ * A client owns a function as one of /dev/vfio does: alone, with an address space of its own, and
+ * what it leaves behind is reset. Returns 0, or a negative errno with the cause in @err:
+ * -EADDRINUSE (another server's), -EEXIST (a file that is none of ours), -ENAMETOOLONG, -EACCES,
+ * -ENOMEM, ...
+ */
+int door_user_new(struct vfio *vfio, const char *dir, const struct door_user_ops *ops, void *data,
+		  struct door_user **door, struct door_error *err);
+/* Ends all connections, closes what they had open, and removes the sockets. NULL is fine. */
+void door_user_free(struct door_user *door);
 
 #endif

@@ -112,96 +112,25 @@ static void busy(struct door_dev *d, int more)
 		pthread_cond_broadcast(&mem.cond);
 }
 
-/* ------------------------------------------------------------------ images */
+/* ------------------------------------------------------------------ begin and end */
 
-static bool has_pages(const struct pcif_bar *b)
+static int make_pages(struct memdev *m)
 {
-	unsigned i;
-
-	if (b->type != PCIF_BAR_MEM32 && b->type != PCIF_BAR_MEM64)
-		return false;
-	for (i = 0; i < b->n_areas; i++)
-		if (b->areas[i].policy != PCIF_PAGE_TRAP)
-			return true;
-	return false;
-}
-
-static void images_back(struct memdev *m)
-{
-	const struct pcif_desc *desc = pcif_desc(m->func->f);
+	uint64_t base[PCIF_NUM_BARS];
+	struct stat st;
 	unsigned bar;
 	int r;
 
-	for (bar = 0; bar < PCIF_NUM_BARS; bar++) {
-		if (!m->image[bar])
-			continue;
-		r = pcif_bar_move_image(m->func->f, bar, NULL, -1, 0);
-		if (r)
-			log_warn("%s: what was in BAR %u is lost: %s", pcif_name(m->func->f), bar,
-				 strerror(-r));
-		munmap(m->image[bar], desc->bars[bar].size);
-		m->image[bar] = NULL;
-	}
-}
-
-/* The function's own memory, with the session's pages in the places that clients may map. */
-static int image_move(struct memdev *m, unsigned bar)
-{
-	const struct pcif_bar *b = &pcif_desc(m->func->f)->bars[bar];
-	uint64_t base = memdev_region_offset(bar), own_offset;
-	int own = pcif_bar_memfd(m->func->f, bar, &own_offset);
-	uint8_t *image;
-	unsigned i;
-	int r = 0;
-
-	image = mmap(NULL, b->size, PROT_READ | PROT_WRITE, MAP_SHARED, own, (off_t)own_offset);
-	if (image == MAP_FAILED)
-		return -errno;
-	for (i = 0; i < b->n_areas && !r; i++) {
-		const struct pcif_bar_area *a = &b->areas[i];
-
-		if (a->policy != PCIF_PAGE_TRAP &&
-		    mmap(image + a->offset, a->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-			 m->fd, (off_t)(base + a->offset)) == MAP_FAILED)
-			r = -errno;
-	}
-	if (!r)
-		r = pcif_bar_move_image(m->func->f, bar, image, m->fd, base);
+	for (bar = 0; bar < PCIF_NUM_BARS; bar++)
+		base[bar] = memdev_region_offset(bar);
+	r = door_pages_begin(&m->pages, m->func->f, base, MEMDEV_SIZE);
 	if (r)
-		munmap(image, b->size);
-	else
-		m->image[bar] = image;
-	return r;
-}
-
-static int images_move(struct memdev *m)
-{
-	const struct pcif_desc *desc = pcif_desc(m->func->f);
-	unsigned bar;
-	int r = 0;
-
-	for (bar = 0; bar < PCIF_NUM_BARS && !r; bar++)
-		if (has_pages(&desc->bars[bar]))
-			r = image_move(m, bar);
-	if (r)
-		images_back(m);
-	return r;
-}
-
-/* ------------------------------------------------------------------ begin and end */
-
-/* A memfd that nobody can make smaller under our feet. */
-static int make_memfd(struct memdev *m)
-{
-	struct stat st;
-
-	m->fd = memfd_create("uvfio-device", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (m->fd < 0)
-		return -errno;
-	if (fchmod(m->fd, 0600) || ftruncate(m->fd, (off_t)MEMDEV_SIZE) ||
-	    fcntl(m->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ||
-	    fstat(m->fd, &st))
-		return -errno;
+		return r;
+	if (fstat(m->pages.fd, &st)) {
+		r = -errno;
+		door_pages_end(&m->pages);
+		return r;
+	}
 	m->ino = st.st_ino;
 	m->major = major(st.st_dev);
 	m->minor = minor(st.st_dev);
@@ -211,9 +140,7 @@ static int make_memfd(struct memdev *m)
 /* Called with func->lock held; nobody can find it any more. */
 static void memdev_free(struct memdev *m)
 {
-	images_back(m);
-	if (m->fd >= 0)
-		close(m->fd);
+	door_pages_end(&m->pages);
 	if (m->obj)
 		put_obj(m->obj);
 	door_func_put(m->func);
@@ -228,16 +155,15 @@ static int memdev_new(struct door_func *func, struct vfio_obj *obj)
 
 	if (!m)
 		return -ENOMEM;
-	m->func = door_func_ref(func);
-	r = make_memfd(m);
-	if (!r)
-		r = images_move(m);
+	m->func = func;
+	r = make_pages(m);
 	if (r) {
-		memdev_free(m);
+		free(m);
 		return r;
 	}
+	door_func_ref(func);
 	m->obj = obj;
-	m->wd = reaper_watch(m->fd);
+	m->wd = reaper_watch(m->pages.fd);
 	pthread_mutex_lock(&mem.lock);
 	list_add(m);
 	busy(func->door, 1);
@@ -325,7 +251,7 @@ static bool is_gone(const struct memdev *m, const struct memfile *f)
 {
 	struct flock l;
 
-	return !lock_byte(m->fd, F_OFD_GETLK, &l, f->byte) && l.l_type == F_UNLCK;
+	return !lock_byte(m->pages.fd, F_OFD_GETLK, &l, f->byte) && l.l_type == F_UNLCK;
 }
 
 /* Called with func->lock held. @obj: consumed on success; NULL: the session's. */
@@ -338,7 +264,7 @@ static int file_open_new(struct memdev *m, struct vfio_obj *obj, int *fd)
 
 	if (!f)
 		return -ENOMEM;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", m->fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", m->pages.fd);
 	*fd = open(path, O_RDWR | O_CLOEXEC);
 	/* Who reads or writes at the file's own position, which nobody sees, is at its end: no
 	 * bytes that look like the device's. */

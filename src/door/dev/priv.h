@@ -24,6 +24,7 @@
 #include "door/dev/fuse_abi.h"
 #include "door/dev/view.h"
 #include "door/door.h"
+#include "door/pages.h"
 
 /* ------------------------------------------------------------------ inode numbers */
 
@@ -193,13 +194,13 @@ struct memdev {
 	uint32_t round;	     /* when it was looked at */
 
 	struct door_func *func; /* a reference */
-	int fd, wd;		/* of the memfd */
+	struct door_pages pages;
+	int wd; /* of the memfd */
 	uint32_t major, minor;
 	uint64_t ino;
-	struct vfio_obj *obj;	    /* what requests are made to: the first file's, until the end */
-	void *image[PCIF_NUM_BARS]; /* our mapping, or NULL */
-	struct memfile *files;	    /* under func->lock */
-	off_t next_byte;	    /* the same */
+	struct vfio_obj *obj;  /* what requests are made to: the first file's, until the end */
+	struct memfile *files; /* under func->lock */
+	off_t next_byte;       /* the same */
 };
 
 int memdevs_start(struct door_dev *d, struct door_error *err);

@@ -8,39 +8,39 @@
 #include "cli/priv.h"
 
 /**
- * serve_begin() - adopt a launched command.
+ * attend_begin() - adopt a launched command.
  * @command: its name, for those who watch
  * Returns 0, or a negative errno with the cause in @err. Any thread; may wait for the other side.
  */
-int serve_begin(struct serve *s, struct machine *m, const struct door_peer *peer,
-		const char *command, struct door_error *err)
+int attend_begin(struct attend *a, struct machine *m, const struct door_peer *peer,
+		 const char *command, struct door_error *err)
 {
 	int ret;
 
-	*s = (struct serve){ .machine = m };
+	*a = (struct attend){ .machine = m };
 	err->text[0] = 0;
-	ret = machine_client_add(m, peer->pid, command, &s->client);
+	ret = machine_client_add(m, peer->pid, command, &a->client);
 	if (!ret)
-		ret = door_dev_new(machine_pci(m), machine_vfio(m), s->client, &s->door, err);
+		ret = door_dev_new(machine_pci(m), machine_vfio(m), a->client, &a->door, err);
 	if (!ret)
-		ret = door_dev_adopt(s->door, peer, err);
+		ret = door_dev_adopt(a->door, peer, err);
 	if (ret)
-		serve_end(s);
+		attend_end(a);
 	return ret;
 }
 
 /* Everything that the client had open is closed when this returns. Twice is fine. */
-void serve_end(struct serve *s)
+void attend_end(struct attend *a)
 {
-	door_dev_free(s->door);
-	s->door = NULL;
-	if (s->client)
-		machine_client_remove(s->machine, s->client);
-	s->client = 0;
+	door_dev_free(a->door);
+	a->door = NULL;
+	if (a->client)
+		machine_client_remove(a->machine, a->client);
+	a->client = 0;
 }
 
 /* What a command line's program is called. */
-const char *serve_command_name(const char *argv0)
+const char *attend_command_name(const char *argv0)
 {
 	const char *slash = strrchr(argv0, '/');
 
