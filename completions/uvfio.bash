@@ -122,7 +122,7 @@ _uvfio()
 	elif [[ $command == down ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_uvfio_machines)" -- "$cur")
 	elif [[ $command == bind && $prev != bind && $prev != -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W 'vfio-pci nvme igb igbvf pci-stub uio_pci_generic' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'vfio-pci nvme igb igbvf ioatdma pci-stub uio_pci_generic' -- "$cur")
 	elif [[ $command == check ]]; then
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2>/dev/null

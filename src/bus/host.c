@@ -67,6 +67,7 @@ static const struct bus_id port_ids[] = { CLASS(0x060400), CLASS(0x060401), { 0 
 static const struct bus_id nvme_ids[] = { CLASS(0x010802), { 0 } };
 static const struct bus_id igb_ids[] = { DEVICE(0x8086, 0x10c9), { 0 } };
 static const struct bus_id igbvf_ids[] = { DEVICE(0x8086, 0x10ca), { 0 } };
+static const struct bus_id ioat_ids[] = { DEVICE(0x8086, 0x2021), { 0 } };
 
 static const struct bus_driver pcieport = {
 	.name = "pcieport",
@@ -114,6 +115,14 @@ static const struct bus_driver igbvf = {
 	.remove = host_remove,
 };
 
+static const struct bus_driver ioatdma = {
+	.name = "ioatdma",
+	.module = "ioatdma",
+	.ids = ioat_ids,
+	.probe = host_probe,
+	.remove = host_remove,
+};
+
 const struct bus_driver *const bus_host_drivers[] = {
-	&pcieport, &pci_stub, &uio_pci_generic, &nvme, &igb, &igbvf, NULL,
+	&pcieport, &pci_stub, &uio_pci_generic, &nvme, &igb, &igbvf, &ioatdma, NULL,
 };

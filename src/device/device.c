@@ -3,7 +3,7 @@
 #include "device/device.h"
 
 const struct pcif_model *const device_models[] = {
-	&device_nvme, &device_igb, &device_testdev, &device_dummy, NULL,
+	&device_nvme, &device_igb, &device_ioat, &device_testdev, &device_dummy, NULL,
 };
 
 const struct pcif_model *device_find(const char *name)

@@ -9,6 +9,7 @@
 
 extern const struct pcif_model device_dummy;
 extern const struct pcif_model device_igb;
+extern const struct pcif_model device_ioat;
 extern const struct pcif_model device_nvme;
 extern const struct pcif_model device_testdev;
 

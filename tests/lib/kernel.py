@@ -30,7 +30,8 @@ NET_MODULES = ["net/llc/llc", "net/802/stp", "net/802/garp", "net/802/mrp", "net
 NVME_MODULES = ["crypto/crct10dif_common", "crypto/crct10dif_generic", "lib/crc-t10dif", "lib/crc64",
                 "crypto/crc64_rocksoft_generic", "lib/crc64-rocksoft", "block/t10-pi",
                 "drivers/nvme/host/nvme-core", "drivers/nvme/host/nvme"]
-MODULES = NET_MODULES + NVME_MODULES
+DMA_MODULES = ["drivers/dma/ioat/ioatdma"]  # after dca
+MODULES = NET_MODULES + NVME_MODULES + DMA_MODULES
 
 
 def extract_vmlinux(bzimage):
