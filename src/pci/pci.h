@@ -312,6 +312,8 @@ void pcif_regs_write(struct pcif_regs *regs, uint64_t offset, unsigned size, uin
 uint32_t pcif_regs_get(struct pcif_regs *regs, unsigned reg, unsigned index);
 /* Model's own change of a value; published to the image. No hook runs. */
 void pcif_regs_set(struct pcif_regs *regs, unsigned reg, unsigned index, uint32_t value);
+/* The same, published by the next scan: the image's cache line stays where it is until then. */
+void pcif_regs_set_later(struct pcif_regs *regs, unsigned reg, unsigned index, uint32_t value);
 /* Scans the shared image; runs hooks for what clients stored. Returns the number of changes. */
 unsigned pcif_regs_scan(struct pcif_regs *regs);
 /* The same for one array register, elements [first, first+n-1]: for rings of doorbells. Fast, and

@@ -511,3 +511,13 @@ void pcif_regs_set(struct pcif_regs *regs, unsigned reg, unsigned index, uint32_
 	e->value = value;
 	publish(regs, e);
 }
+
+/* What clients see by mmap follows with the next scan: for a register that is set often, on a line
+ * that they store to. */
+void pcif_regs_set_later(struct pcif_regs *regs, unsigned reg, unsigned index, uint32_t value)
+{
+	struct element *e = element_of(regs, reg, index);
+
+	if (e)
+		e->value = value;
+}

@@ -340,6 +340,7 @@ void igb_dma_done(struct igb_fn *fn); /* before the lock is given back */
 void igb_queue_reset(struct igb_fn *fn, unsigned queue);
 uint64_t igb_ring(struct igb_fn *fn, unsigned low, unsigned queue, uint32_t *entries);
 void igb_set_queue_reg(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t value);
+void igb_set_head(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t value);
 bool igb_scan_tails(struct igb_fn *fn);
 /* Frames of @fn's transmit queues into @b, until there are no more or it is full (true). */
 bool igb_tx(struct igb_fn *fn, struct igb_batch *b);

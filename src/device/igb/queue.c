@@ -213,6 +213,15 @@ void igb_set_queue_reg(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t
 		igb_set(fn, IGB_R_ALIAS + reg - IGB_R_RDBAL, queue, value);
 }
 
+/* A head after a batch. Drivers store tails to the same cache line all the time, and look at heads
+ * hardly ever. */
+void igb_set_head(struct igb_fn *fn, unsigned reg, unsigned queue, uint32_t value)
+{
+	pcif_regs_set_later(fn->regs, reg, queue, value);
+	if (!fn->vf && queue < 4)
+		pcif_regs_set_later(fn->regs, IGB_R_ALIAS + reg - IGB_R_RDBAL, queue, value);
+}
+
 /* The queue is as new: nothing of an earlier ring or packet is left. */
 static void tx_reset(struct igb_fn *fn, unsigned queue)
 {

@@ -419,7 +419,7 @@ void igb_rx_done(struct igb_fn *fn)
 		if (!q->used)
 			continue;
 		q->used = false;
-		igb_set_queue_reg(fn, IGB_R_RDH, i, q->head);
+		igb_set_head(fn, IGB_R_RDH, i, q->head);
 		igb_irq_rx(fn, i);
 	}
 }

@@ -571,7 +571,7 @@ static bool run_queue(struct igb_fn *fn, struct igb_batch *b, unsigned queue)
 	setup(&t);
 	while (!ret)
 		ret = run_some(&t, &r);
-	igb_set_queue_reg(fn, IGB_R_TDH, queue, r.head);
+	igb_set_head(fn, IGB_R_TDH, queue, r.head);
 	return ret == -ENOSPC;
 }
 
