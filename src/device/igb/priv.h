@@ -168,23 +168,23 @@ struct igb_worker {
 	struct igb_batch *batch;
 };
 
-/* A piece of memory to move, once there is a batch of them. */
+/* Something to be moved once there is a batch of them: memory, then a descriptor that tells of it.
+ */
 struct igb_job {
 	void *to;
-	union {
-		const void *from;
-		uint64_t lo; /* of a descriptor, whose halves are stored */
-	};
-	uint64_t hi;
-	uint32_t size;
-	uint8_t kind, span;
+	const void *from;
+	const uint8_t *tail; /* what follows, in memory of another driver */
+	uint32_t size, tail_size;
+	uint8_t kind;
+	bool low;		 /* @lo is stored, too */
+	uint8_t span, desc_span; /* of @to, of @desc */
+	uint64_t *desc;		 /* in a ring; NULL: there is none */
+	uint64_t lo, hi;	 /* its halves, the second last and in one piece */
 };
 enum {
-	IGB_JOB_READ, /* from the driver's memory */
-	IGB_JOB_WRITE,
-	IGB_JOB_TAIL, /* from that of another driver */
-	IGB_JOB_DESC,
-	IGB_JOB_DESC_HIGH, /* the other half stays */
+	IGB_JOB_READ,  /* from the driver's memory */
+	IGB_JOB_WRITE, /* to it; also a descriptor only */
+	IGB_JOB_DONE,  /* @hi to each descriptor from @desc on that has a bit in @lo */
 };
 
 struct igb_fn {
@@ -266,6 +266,8 @@ static inline void igb_set(struct igb_fn *fn, unsigned reg, unsigned index, uint
 	pcif_regs_set(fn->regs, reg, index, value);
 }
 
+struct igb_desc;
+
 /* ------------------------------------------------------------------ igb.c */
 
 int igb_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,
@@ -332,10 +334,10 @@ int igb_dma_read(struct igb_fn *fn, uint64_t iova, void *buf, size_t size);
 int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size);
 /* dma.h has the same at the latest in igb_dma_done(), before which buffers have to stay as they
  * are. Where that is not possible: at once. What cannot be read then is zeros. */
-void igb_dma_flush(struct igb_fn *fn);
+void igb_dma_flush(struct igb_fn *fn); /* jobs.c */
 /* The halves of a descriptor, after what was written before; the one that the driver looks at last
  * and in one piece. */
-int igb_dma_store_now(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi);
+int igb_dma_store_now(struct igb_fn *fn, const struct igb_desc *d);
 void igb_dma_done(struct igb_fn *fn); /* before the lock is given back */
 void igb_queue_reset(struct igb_fn *fn, unsigned queue);
 uint64_t igb_ring(struct igb_fn *fn, unsigned low, unsigned queue, uint32_t *entries);

@@ -50,80 +50,6 @@ static int dma_pieces(struct igb_fn *fn, uint64_t iova, void *buf, size_t size, 
 	return ret;
 }
 
-/* ------------------------------------------------------------------ jobs */
-
-struct run {
-	struct igb_job *job, *end;
-};
-
-static void run_job(const struct igb_job *j)
-{
-	uint64_t *desc = j->to;
-
-	switch (j->kind) {
-	case IGB_JOB_DESC:
-		__atomic_store_n(&desc[0], htole64(j->lo), __ATOMIC_RELAXED);
-		__attribute__((fallthrough));
-	case IGB_JOB_DESC_HIGH:
-		__atomic_store_n(&desc[1], htole64(j->hi), __ATOMIC_RELEASE);
-		break;
-	default:
-		memcpy(j->to, j->from, j->size);
-		break;
-	}
-}
-
-static void run_jobs(void *data)
-{
-	struct run *r = data;
-
-	for (; r->job < r->end; r->job++)
-		run_job(r->job);
-}
-
-static void clear(void *data)
-{
-	const struct igb_job *j = data;
-
-	memset(j->to, 0, j->size);
-}
-
-/* The dirty log is told after the data is there. */
-static void log_jobs(struct igb_fn *fn)
-{
-	for (unsigned i = 0; i < fn->n_jobs; i++) {
-		const struct igb_job *j = &fn->jobs[i];
-		struct iommu_span *s = &fn->spans[j->span];
-
-		if (j->kind != IGB_JOB_READ && iommu_span_logged(s))
-			iommu_span_mark(s, s->first + (uint64_t)((uint8_t *)j->to - s->host),
-					j->size);
-	}
-}
-
-/* In order; one guarded call for all, but where a page of a driver's is gone: the rest goes on. */
-void igb_dma_flush(struct igb_fn *fn)
-{
-	struct run r = { fn->jobs, fn->jobs + fn->n_jobs };
-	bool logged = false;
-
-	if (!fn->n_jobs)
-		return;
-	while (r.job < r.end) {
-		if (!guard_call(run_jobs, &r))
-			break;
-		/* What was in the buffer before is somebody else's, or another frame's. */
-		if (r.job->kind == IGB_JOB_READ || r.job->kind == IGB_JOB_TAIL)
-			(void)guard_call(clear, r.job);
-		r.job++;
-	}
-	for (unsigned i = 0; i < fn->n_spans; i++)
-		logged |= iommu_span_logged(&fn->spans[i]);
-	if (logged)
-		log_jobs(fn);
-	fn->n_jobs = 0;
-}
-
 /* ------------------------------------------------------------------ spans */
 
 int igb_dma_new_span(struct igb_fn *fn, uint64_t iova, size_t size, unsigned access,
@@ -184,17 +110,17 @@ int igb_dma_write(struct igb_fn *fn, uint64_t iova, const void *buf, size_t size
 	return ret;
 }
 
-int igb_dma_store_now(struct igb_fn *fn, uint64_t iova, const uint64_t *lo, uint64_t hi)
+int igb_dma_store_now(struct igb_fn *fn, const struct igb_desc *d)
 {
 	le64 wire;
 	int ret = 0;
 
-	if (lo) {
-		wire = le64_make(*lo);
-		ret = igb_dma_write(fn, iova, &wire, sizeof(wire));
+	if (d->low) {
+		wire = le64_make(d->lo);
+		ret = igb_dma_write(fn, d->iova, &wire, sizeof(wire));
 	}
-	wire = le64_make(hi);
-	return ret ? ret : igb_dma_write(fn, iova + 8, &wire, sizeof(wire));
+	wire = le64_make(d->hi);
+	return ret ? ret : igb_dma_write(fn, d->iova + 8, &wire, sizeof(wire));
 }
 
 /* ------------------------------------------------------------------ registers */

@@ -212,31 +212,41 @@ static int fetch(struct rx *r, uint32_t at, struct igb_rx_desc *d)
 	return 0;
 }
 
-static int write_back(struct rx *r, uint32_t at, uint32_t len, uint32_t header, uint32_t status)
+/* What is written back to descriptor @at. */
+static struct igb_desc result(const struct rx *r, uint32_t at, uint32_t len, uint32_t header,
+			      uint32_t status)
 {
-	uint64_t where = r->q->ring + 16ull * at, lo, hi;
+	struct igb_desc d = { .iova = r->q->ring + 16ull * at };
 	uint32_t errors;
 
 	if (r->q->desctype == IGB_DESC_LEGACY) {
 		errors = (status & IGB_RXD_L4E ? IGB_RXD_LEGACY_L4E : 0) |
 			 (status & IGB_RXD_IPE ? IGB_RXD_LEGACY_IPE : 0) |
 			 (status & RXE ? LEGACY_RXE : 0);
-		hi = len | (uint64_t)(status & 0xff) << 32 | (uint64_t)errors << 40 |
-		     (uint64_t)r->vlan << 48;
-		return igb_dma_store(r->fn, where, NULL, hi);
+		d.hi = len | (uint64_t)(status & 0xff) << 32 | (uint64_t)errors << 40 |
+		       (uint64_t)r->vlan << 48;
+		return d;
 	}
-	lo = r->rss_type | r->h.type | (uint64_t)header << 16 << 5 | (uint64_t)r->hash << 32;
+	d.low = true;
+	d.lo = r->rss_type | r->h.type | (uint64_t)header << 16 << 5 | (uint64_t)r->hash << 32;
 	if (header)
-		lo |= (uint64_t)IGB_RXD_SPH << 16;
-	hi = status | (uint64_t)len << 32 | (uint64_t)r->vlan << 48;
-	return igb_dma_store(r->fn, where, &lo, hi);
+		d.lo |= (uint64_t)IGB_RXD_SPH << 16;
+	d.hi = status | (uint64_t)len << 32 | (uint64_t)r->vlan << 48;
+	return d;
+}
+
+static void write_back(struct rx *r, uint32_t at, uint32_t len, uint32_t header, uint32_t status)
+{
+	struct igb_desc d = result(r, at, len, header, status);
+
+	(void)igb_dma_store(r->fn, &d);
 }
 
 /* A frame of the batch stays; a copy of ours does not. */
 static int put(struct rx *r, uint64_t iova, const uint8_t *data, uint32_t size)
 {
 	return r->data == r->copy ? igb_dma_write(r->fn, iova, data, size)
-				  : igb_dma_write_later(r->fn, iova, data, size, IGB_JOB_WRITE);
+				  : igb_dma_write_later(r->fn, iova, data, size);
 }
 
 /* The part of the frame from @at on into one descriptor's buffers; *@taken of it. */
@@ -281,21 +291,29 @@ static int fill_all(struct rx *r, struct part *parts, unsigned *n, uint32_t head
 /* A frame that one buffer holds, as nearly all are. */
 static int store_one(struct rx *r)
 {
+	uint32_t at = r->q->head, done = IGB_RXD_DD | IGB_RXD_EOP;
 	struct igb_rx_desc d;
-	int ret = fetch(r, r->q->head, &d);
+	struct igb_desc back;
+	int ret = fetch(r, at, &d);
 
-	if (!ret)
-		ret = put(r, le64_get(d.lo), r->data, r->frame->tail ? IGB_HEAD : r->len);
-	if (!ret && r->frame->tail)
-		ret = igb_dma_write_later(r->fn, le64_get(d.lo) + IGB_HEAD, r->frame->tail,
-					  r->len - IGB_HEAD, IGB_JOB_TAIL);
+	if (!ret) {
+		back = result(r, at, r->len, 0, done | r->status);
+		ret = r->data == r->copy ? -EOPNOTSUPP
+					 : igb_dma_frame(r->fn, le64_get(d.lo), r->frame, &back);
+	}
+	if (ret == -EOPNOTSUPP) {
+		igb_frame_whole(r->frame);
+		ret = put(r, le64_get(d.lo), r->data, r->len);
+		if (!ret)
+			(void)igb_dma_store(r->fn, &back);
+	}
 	if (ret == -EAGAIN) {
 		r->q->n = 0;
 		return ret;
 	}
-	(void)write_back(r, r->q->head, ret ? 0 : r->len, 0,
-			 IGB_RXD_DD | IGB_RXD_EOP | (ret ? RXE : r->status));
-	r->q->head = next(r->q, r->q->head);
+	if (ret)
+		write_back(r, at, 0, 0, done | RXE);
+	r->q->head = next(r->q, at);
 	return ret;
 }
 
@@ -319,9 +337,9 @@ static int store(struct rx *r)
 		if (i == n - 1)
 			status |= IGB_RXD_EOP | (ret ? RXE : r->status);
 		if (ret)
-			(void)write_back(r, r->q->head, 0, 0, status);
+			write_back(r, r->q->head, 0, 0, status);
 		else
-			(void)write_back(r, r->q->head, parts[i].size - first, first, status);
+			write_back(r, r->q->head, parts[i].size - first, first, status);
 		r->q->head = next(r->q, r->q->head);
 	}
 	return ret;

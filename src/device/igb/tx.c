@@ -413,16 +413,30 @@ static void take_context(struct igb_txq *q, const struct igb_tx_desc *d)
 
 /* ------------------------------------------------------------------ the ring */
 
-/* Tells the driver that descriptor @at is done, in the way that it asked for. */
-static bool report(const struct tx *t, uint64_t ring, uint32_t at, uint32_t entries)
+/* Tells the driver that descriptors from @at on are done, in the way that it asked for. */
+static bool report(const struct tx *t, uint64_t ring, uint32_t at, uint64_t bits, uint32_t entries)
 {
 	struct igb_fn *fn = t->fn;
+	uint64_t done = (uint64_t)IGB_TXD_DD << 32;
+	uint32_t last = at + 63 - (uint32_t)__builtin_clzll(bits);
+	bool reported = false;
 	le32 wire;
 
-	if (!t->shows_head)
-		return !igb_dma_store(fn, ring + 16ull * at, NULL, (uint64_t)IGB_TXD_DD << 32);
-	wire = le32_make((at + 1) % entries);
-	return !igb_dma_write(fn, t->head_iova, &wire, sizeof(wire));
+	if (t->shows_head) {
+		wire = le32_make((last + 1) % entries);
+		return !igb_dma_write(fn, t->head_iova, &wire, sizeof(wire));
+	}
+	if (!igb_dma_report(fn, ring + 16ull * at, bits, done))
+		return true;
+	for (; bits; bits &= bits - 1) {
+		struct igb_desc d = {
+			.iova = ring + 16ull * (at + (uint32_t)__builtin_ctzll(bits)),
+			.hi = done,
+		};
+
+		reported |= !igb_dma_store(fn, &d);
+	}
+	return reported;
 }
 
 struct ring {
@@ -601,21 +615,15 @@ bool igb_tx(struct igb_fn *fn, struct igb_batch *b)
 static bool give_back(struct igb_fn *fn, const struct igb_done *d)
 {
 	struct tx t = { .fn = fn, .q = &fn->tx[d->queue], .queue = d->queue };
-	uint64_t bits = d->report, base;
-	bool reported = false;
 	uint32_t entries;
+	uint64_t base;
 
 	/* The driver has begun anew since, or has a ring of another size. */
 	base = igb_ring(fn, IGB_R_TDBAL, d->queue, &entries);
-	if (t.q->reset != d->reset || d->first + d->n > entries)
+	if (t.q->reset != d->reset || d->first + d->n > entries || !d->report)
 		return false;
 	setup(&t);
-	/* Of heads the last one says it all. */
-	if (t.shows_head && bits)
-		bits = BIT64(63 - __builtin_clzll(bits));
-	for (; bits; bits &= bits - 1)
-		reported |= report(&t, base, d->first + (uint32_t)__builtin_ctzll(bits), entries);
-	return reported;
+	return report(&t, base, d->first, d->report, entries);
 }
 
 void igb_tx_done(struct igb_fn *fn, struct igb_batch *b)
