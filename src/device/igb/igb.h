@@ -200,6 +200,8 @@ _Static_assert(sizeof(struct igb_tx_desc) == 16, "transmit descriptor");
 #define IGB_TXD_VLE BIT(30)
 #define IGB_TXD_TSE BIT(31) /* advanced */
 #define IGB_TXD_DTYP(cmd) ((cmd) >> 20 & 15)
+#define IGB_TXD_DTYP_MASK (15u << 20)
+#define IGB_TXD_DTYP_DATA (3u << 20)
 #define IGB_TXD_CONTEXT 2
 #define IGB_TXD_DATA 3
 #define IGB_TXD_LEGACY_CSO(cmd) ((cmd) >> 16 & 0xff)

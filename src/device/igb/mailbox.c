@@ -53,7 +53,7 @@ static bool refuse(_Atomic uint64_t *of_vf, _Atomic uint64_t *of_card)
 
 static bool has_address(const struct igb_policy *p, const uint8_t *mac)
 {
-	bool own = !memcmp(mac, p->current, 6);
+	bool own = igb_same_mac(mac, p->current);
 
 	for (unsigned i = 0; !own && i < p->n_extra; i++)
 		own = !memcmp(mac, p->extra[i], 6);

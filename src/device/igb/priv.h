@@ -268,6 +268,18 @@ static inline void igb_set(struct igb_fn *fn, unsigned reg, unsigned index, uint
 
 struct igb_desc;
 
+static inline bool igb_same_mac(const uint8_t *a, const uint8_t *b)
+{
+	uint32_t a4, b4;
+	uint16_t a2, b2;
+
+	memcpy(&a4, a, 4);
+	memcpy(&b4, b, 4);
+	memcpy(&a2, a + 4, 2);
+	memcpy(&b2, b + 4, 2);
+	return a4 == b4 && a2 == b2;
+}
+
 /* ------------------------------------------------------------------ igb.c */
 
 int igb_create(struct pcif *f, const struct pcif_params *params, struct pcif_desc *desc,

@@ -80,7 +80,7 @@ static bool bit_of(const uint32_t *table, unsigned bit)
 static bool has_unicast(const struct igb_filter *f, const uint8_t *mac)
 {
 	for (unsigned i = 0; i < f->n_unicast; i++)
-		if (!memcmp(f->unicast[i], mac, 6))
+		if (igb_same_mac(f->unicast[i], mac))
 			return true;
 	return false;
 }
@@ -128,7 +128,7 @@ static enum match filter_match(struct igb_card *card, const struct igb_filter *f
  */
 static bool same_way(const struct igb_frame *f, const struct igb_frame *b)
 {
-	return f->len == b->len && f->own == b->own && !memcmp(f->data, b->data, 6) &&
+	return f->len == b->len && f->own == b->own && igb_same_mac(f->data, b->data) &&
 	       !memcmp(f->data + 12, b->data + 12, 2) && f->data[12] != 0x81;
 }
 

@@ -38,13 +38,13 @@ struct ahead {	       /* a buffer that was read before its descriptor's turn */
 	int ret;
 };
 
-static bool room(const struct igb_batch *b, uint32_t len)
+static inline bool room(const struct igb_batch *b, uint32_t len)
 {
 	return b->n < b->limit && b->used + len <= IGB_ARENA;
 }
 
 /* A place for a frame, with room for a tag and for padding. */
-static uint8_t *new_frame(struct igb_batch *b, uint32_t len)
+static inline uint8_t *new_frame(struct igb_batch *b, uint32_t len)
 {
 	uint8_t *data = b->arena + b->used;
 
@@ -481,7 +481,8 @@ static void leave_tail(struct tx *t, uint64_t addr, uint32_t len, struct ahead *
 }
 
 /* Reads the buffers of packets of one descriptor, all in one go. */
-static void read_ahead(struct tx *t, const struct igb_tx_desc *descs, uint32_t n, struct ahead *a)
+static void read_ahead(struct tx *t, const struct igb_tx_desc *descs, uint32_t n, struct ahead *a,
+		       int failed)
 {
 	bool inside = t->q->begun;
 
@@ -502,6 +503,11 @@ static void read_ahead(struct tx *t, const struct igb_tx_desc *descs, uint32_t n
 		if (t->b->n + i >= t->b->limit || !room(t->b, len + 64))
 			break;
 		a[i].data = new_frame(t->b, len);
+		/* What was asked already is not asked again. */
+		if (!i && failed && failed != -EOPNOTSUPP) {
+			a[i].ret = failed;
+			continue;
+		}
 		if (len >= IGB_TAIL_MIN && is_plain(t, &descs[i]))
 			leave_tail(t, le64_get(descs[i].addr), len, &a[i]);
 		if (!a[i].ret)
@@ -513,18 +519,130 @@ static void read_ahead(struct tx *t, const struct igb_tx_desc *descs, uint32_t n
 	igb_dma_flush(t->fn);
 }
 
+/* ------------------------------------------------------------------ plain packets */
+
+/* Packets of one advanced descriptor that go out as they are are nearly all that there are of some
+ * drivers. They are taken together, step by step, so that the processor waits for the lines of many
+ * at once. */
+struct plain {
+	struct igb_frame *frames;
+	unsigned n;
+	const uint8_t *from[IGB_BATCH];
+};
+
+#define PLAIN_MASK (IGB_TXD_DEXT | IGB_TXD_DTYP_MASK | IGB_TXD_EOP | IGB_TXD_TSE)
+#define PLAIN_CMD (IGB_TXD_DEXT | IGB_TXD_DTYP_DATA | IGB_TXD_EOP)
+
+static bool is_plain_packet(const struct tx *t, const struct igb_tx_desc *d)
+{
+	uint32_t cmd = le32_get(d->cmd);
+
+	return (cmd & PLAIN_MASK) == PLAIN_CMD && !(cmd & IGB_TXD_VLE && t->tags) &&
+	       !(le32_get(d->olinfo) & (IGB_TXD_IXSM | IGB_TXD_TXSM)) &&
+	       IGB_TXD_LEN(cmd) - HEADER_MIN <= IGB_FRAME_MAX - HEADER_MIN;
+}
+
+/* Where they are. The spans of all have to stay until they are copied. *@failed: what was said of
+ * the memory of the first one that is left. */
+static void plain_find(struct tx *t, const struct igb_tx_desc *descs, uint32_t n, struct plain *p,
+		       int *failed)
+{
+	struct igb_batch *b = t->b;
+	struct iommu_span *s = NULL;
+	bool tails = t->fn->tails;
+
+	t->fn->tails = true;
+	n = MIN(n, b->limit - b->n);
+	while (p->n < n && is_plain_packet(t, &descs[p->n])) {
+		struct igb_frame *f = &p->frames[p->n];
+		uint32_t len = IGB_TXD_LEN(le32_get(descs[p->n].cmd));
+		uint64_t addr = le64_get(descs[p->n].addr);
+
+		if (!room(b, len + 64))
+			break;
+		if (!s || addr < s->first || addr > s->last || s->last - addr < len - 1) {
+			*failed = igb_dma_span(t->fn, addr, len, IOMMU_READ, &s);
+			if (*failed)
+				break;
+		}
+		p->from[p->n] = igb_dma_at(s, addr);
+		__builtin_prefetch(p->from[p->n]);
+		f->data = new_frame(b, len);
+		f->len = len;
+		f->tail = len < IGB_TAIL_MIN ? NULL : p->from[p->n] + IGB_HEAD;
+		f->own = t->own;
+		s->n_read += len;
+		p->n++;
+	}
+	t->fn->tails = tails;
+}
+
+static void plain_copy(void *data)
+{
+	struct plain *p = data;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		struct igb_frame *f = &p->frames[i];
+
+		igb_copy((uint8_t *)f->data, p->from[i], f->tail ? IGB_HEAD : f->len);
+	}
+}
+
+/* Frames that the sender may not send are left out. */
+static void plain_emit(struct tx *t, const struct plain *p)
+{
+	struct igb_batch *b = t->b;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		struct igb_frame *f = &p->frames[i];
+		uint8_t *data = (uint8_t *)f->data;
+
+		if (t->fn->vf && !igb_policy_allows(t->fn, data, f->len, -1))
+			continue;
+		if (f->len < MIN_FRAME) {
+			memset(data + f->len, 0, MIN_FRAME - f->len);
+			f->len = MIN_FRAME;
+		}
+		b->n_tails += f->tail != NULL;
+		t->fn->tails |= f->tail != NULL;
+		b->frames[b->n++] = *f;
+	}
+}
+
+/* Takes as many as there are from the first descriptor on; returns their number. */
+static uint32_t plain_packets(struct tx *t, const struct igb_tx_desc *descs, uint32_t n,
+			      int *failed)
+{
+	struct plain p = { .frames = &t->b->frames[t->b->n] };
+	uint32_t used = t->b->used;
+
+	if (t->q->begun || t->fn->may_wait || (t->fn->vf && t->fn->policy.vlan))
+		return 0;
+	plain_find(t, descs, n, &p, failed);
+	if (guard_call(plain_copy, &p)) {
+		/* One of them is not there any more: each by itself. */
+		t->b->used = used;
+		*failed = 0;
+		return 0;
+	}
+	plain_emit(t, &p);
+	return p.n;
+}
+
+/* ------------------------------------------------------------------ the queue */
+
 /* Up to a batch of descriptors. 0: go on; -EAGAIN, -ENOSPC, -ENOENT: nothing more now. */
 static int run_some(struct tx *t, struct ring *r)
 {
 	struct igb_tx_desc descs[IGB_BATCH];
 	struct ahead ahead[IGB_BATCH];
 	struct igb_done *done = &t->b->done[t->b->n_done];
-	uint32_t n = (r->tail >= r->head ? r->tail : r->entries) - r->head;
-	int ret = 0;
+	uint32_t n = (r->tail >= r->head ? r->tail : r->entries) - r->head, plain;
+	int ret = 0, failed = 0;
 
 	if (!n)
 		return -ENOENT;
-	if (t->b->n_done == IGB_DONES)
+	if (t->b->n_done == IGB_DONES || t->b->n == t->b->limit)
 		return -ENOSPC;
 	n = MIN(n, IGB_BATCH);
 	ret = igb_dma_read(t->fn, r->base + 16ull * r->head, descs, n * sizeof(descs[0]));
@@ -536,12 +654,16 @@ static int run_some(struct tx *t, struct ring *r)
 		dropped(t);
 		return -ENOENT;
 	}
-	read_ahead(t, descs, n, ahead);
 	*done = (struct igb_done){ .queue = t->queue, .reset = t->q->reset, .first = r->head };
+	plain = plain_packets(t, descs, n, &failed);
+	if (plain < n)
+		read_ahead(t, descs + plain, n - plain, ahead + plain, failed);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t cmd = le32_get(descs[i].cmd);
 
-		if (is_context(cmd))
+		if (i < plain)
+			ret = 0;
+		else if (is_context(cmd))
 			take_context(t->q, &descs[i]);
 		else
 			ret = data_descriptor(t, &descs[i], &ahead[i]);
