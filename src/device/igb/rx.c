@@ -208,6 +208,18 @@ static int refill(struct igb_fn *fn, struct igb_rxq *q, uint32_t at)
 	return 0;
 }
 
+/* What the next batch will want, while there is something else to do. */
+static void look_ahead(struct igb_fn *fn, struct igb_rxq *q)
+{
+	uint32_t at = q->head;
+
+	if (q->n || fn->may_wait || !available(q) || refill(fn, q, q->head))
+		return;
+	at = q->head + q->n;
+	for (uint32_t i = 0; i < ARRAY_SIZE(q->cache) && at + i < q->entries; i += 4)
+		igb_dma_prefetch(fn, q->ring + 16ull * (at + i), true);
+}
+
 static int fetch(struct rx *r, uint32_t at, struct igb_rx_desc *d)
 {
 	struct igb_rxq *q = r->q;
@@ -403,7 +415,8 @@ static void parse(struct rx *r)
 /* IP header without options, and what else the frame is; false: look closer. */
 static bool plain_status(const uint8_t *data, uint32_t len, struct igb_headers *h, uint32_t *status)
 {
-	uint32_t sum = 0;
+	uint32_t words[5];
+	uint64_t sum = 0;
 
 	igb_parse(data, MIN(len, IGB_HEAD), h);
 	if (!(h->type & IGB_RXD_TYPE_IP4))
@@ -413,9 +426,15 @@ static bool plain_status(const uint8_t *data, uint32_t len, struct igb_headers *
 	/* A checksum would have to be looked at. */
 	if (h->type & IGB_RXD_TYPE_UDP && (h->l4 + 8u > len || get16(data + h->l4 + 6)))
 		return false;
-	for (unsigned i = 0; i < 20; i += 2)
-		sum += get16(data + h->l3 + i);
-	if (igb_sum_fold(sum) != 0xffff)
+	/* The order of bytes makes no difference to what is all ones. */
+	memcpy(words, data + h->l3, sizeof(words));
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+		sum += words[i];
+	sum = (sum >> 32) + (uint32_t)sum;
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	if (sum != 0xffff)
 		return false;
 	*status |= IGB_RXD_IPCS;
 	return true;
@@ -514,6 +533,7 @@ void igb_rx_done(struct igb_fn *fn)
 			continue;
 		q->used = false;
 		igb_set_head(fn, IGB_R_RDH, i, q->head);
+		look_ahead(fn, q);
 		igb_irq_rx(fn, i);
 	}
 }
