@@ -37,7 +37,8 @@
 #define IGB_VF_VECTORS 3
 #define IGB_FRAME_MAX 9728u   /* what the hardware takes: 9.5 KiB */
 #define IGB_PACKET_MAX 65800u /* 64 KiB and headers: a packet before segmentation */
-#define IGB_BATCH 64	      /* frames, and descriptors read at once */
+#define IGB_BATCH 128	      /* frames */
+#define IGB_DESCS 64	      /* descriptors read at once */
 #define IGB_RATED_BATCH 8     /* of a VF that has a rate, which is kept the better */
 #define IGB_ARENA KIB(256)    /* bytes of the frames of a batch */
 #define IGB_SPANS 4
@@ -107,7 +108,7 @@ struct igb_txq {
 };
 
 struct igb_rxq {
-	struct igb_rx_desc cache[32]; /* fetched, [first, first + n) of them are left */
+	struct igb_rx_desc cache[IGB_DESCS]; /* fetched, [first, first + n) of them are left */
 	unsigned first, n;
 	/* of its registers, as they were when one of them was written last */
 	uint64_t ring;

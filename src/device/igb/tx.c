@@ -527,7 +527,7 @@ static void read_ahead(struct tx *t, const struct igb_tx_desc *descs, uint32_t n
 struct plain {
 	struct igb_frame *frames;
 	unsigned n;
-	const uint8_t *from[IGB_BATCH];
+	const uint8_t *from[IGB_DESCS];
 };
 
 #define PLAIN_MASK (IGB_TXD_DEXT | IGB_TXD_DTYP_MASK | IGB_TXD_EOP | IGB_TXD_TSE)
@@ -634,8 +634,8 @@ static uint32_t plain_packets(struct tx *t, const struct igb_tx_desc *descs, uin
 /* Up to a batch of descriptors. 0: go on; -EAGAIN, -ENOSPC, -ENOENT: nothing more now. */
 static int run_some(struct tx *t, struct ring *r)
 {
-	struct igb_tx_desc descs[IGB_BATCH];
-	struct ahead ahead[IGB_BATCH];
+	struct igb_tx_desc descs[IGB_DESCS];
+	struct ahead ahead[IGB_DESCS];
 	struct igb_done *done = &t->b->done[t->b->n_done];
 	uint32_t n = (r->tail >= r->head ? r->tail : r->entries) - r->head, plain;
 	int ret = 0, failed = 0;
@@ -644,7 +644,7 @@ static int run_some(struct tx *t, struct ring *r)
 		return -ENOENT;
 	if (t->b->n_done == IGB_DONES || t->b->n == t->b->limit)
 		return -ENOSPC;
-	n = MIN(n, IGB_BATCH);
+	n = MIN(n, IGB_DESCS);
 	ret = igb_dma_read(t->fn, r->base + 16ull * r->head, descs, n * sizeof(descs[0]));
 	if (ret == -EAGAIN)
 		return ret;
@@ -661,11 +661,9 @@ static int run_some(struct tx *t, struct ring *r)
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t cmd = le32_get(descs[i].cmd);
 
-		if (i < plain)
-			ret = 0;
-		else if (is_context(cmd))
+		if (i >= plain && is_context(cmd))
 			take_context(t->q, &descs[i]);
-		else
+		else if (i >= plain)
 			ret = data_descriptor(t, &descs[i], &ahead[i]);
 		if (ret)
 			break;
