@@ -125,7 +125,7 @@ void attend_end(struct attend *a);
 const char *attend_command_name(const char *argv0);
 
 struct sockets;
-int sockets_new(struct machine *m, const char *dir, struct sockets **sockets,
+int sockets_new(struct machine *m, const char *dir, bool stays, struct sockets **sockets,
 		struct door_error *err);
 void sockets_free(struct sockets *s); /* NULL is fine */
 /* Those there are: "BDF PATH" in lines, [{"bdf":..., "path":...}]. */

@@ -18,6 +18,7 @@ struct run {
 	struct attend attend;
 	struct command command;
 	struct control *control;
+	struct sockets *sockets;
 };
 
 /* ------------------------------------------------------------------ options */
@@ -83,6 +84,17 @@ static int run_start(struct run *r)
 	return command_started(&r->command, launch.pid);
 }
 
+/* A machine file can want the functions served by vfio-user as well. */
+static int run_sockets(struct run *r)
+{
+	const char *dir = machine_sockets(r->machine);
+	struct door_error err;
+
+	if (!dir || !sockets_new(r->machine, dir, true, &r->sockets, &err))
+		return CLI_GO_ON;
+	return cli_fail(&cli_run, CLI_RUN_FAILED, "%s", err.text);
+}
+
 static int run_serve(struct run *r)
 {
 	char why[512];
@@ -105,12 +117,15 @@ static int run_own(const struct run_options *opt, char **argv)
 		status = command_init(&r.command, argv);
 	r.command.char_devices = opt->char_devices;
 	if (status == CLI_GO_ON)
+		status = run_sockets(&r);
+	if (status == CLI_GO_ON)
 		status = run_start(&r);
 	if (status == CLI_GO_ON)
 		status = run_serve(&r);
 	command_kill(&r.command);
 	/* Before the control socket, so that those who follow events see the last ones too. */
 	attend_end(&r.attend);
+	sockets_free(r.sockets);
 	control_free(r.control);
 	machine_free(r.machine);
 	command_fini(&r.command);

@@ -4,6 +4,7 @@
  * is, by the name of the program that connected.
  */
 #include <errno.h>
+#include <limits.h>
 
 #include "cli/priv.h"
 
@@ -41,8 +42,25 @@ static void sockets_leave(void *data, unsigned client)
 
 static const struct door_user_ops sockets_ops = { sockets_join, sockets_leave };
 
-/* 0, or a negative errno with the cause in @err. @m outlives the sockets. */
-int sockets_new(struct machine *m, const char *dir, struct sockets **sockets,
+/* The folder's name where the process may go elsewhere. A short one is left as it is otherwise,
+ * since the path of a socket has little room. */
+static char *name_of(const char *dir, bool stays)
+{
+	char here[PATH_MAX], *name;
+
+	if (stays || *dir == '/')
+		return strdup(dir);
+	if (!getcwd(here, sizeof(here)))
+		return NULL;
+	return asprintf(&name, "%s/%s", here, dir) < 0 ? NULL : name;
+}
+
+/**
+ * sockets_new() - serves the functions of @m, which outlives that, by vfio-user.
+ * @stays: the process keeps its working directory
+ * Returns 0, or a negative errno with the cause in @err.
+ */
+int sockets_new(struct machine *m, const char *dir, bool stays, struct sockets **sockets,
 		struct door_error *err)
 {
 	struct sockets *s = calloc(1, sizeof(*s));
@@ -52,8 +70,8 @@ int sockets_new(struct machine *m, const char *dir, struct sockets **sockets,
 	if (!s)
 		return -ENOMEM;
 	s->machine = m;
-	s->dir = strdup(dir);
-	ret = s->dir ? door_user_new(machine_vfio(m), dir, &sockets_ops, s, &s->door, err)
+	s->dir = name_of(dir, stays);
+	ret = s->dir ? door_user_new(machine_vfio(m), s->dir, &sockets_ops, s, &s->door, err)
 		     : -ENOMEM;
 	if (ret)
 		sockets_free(s);

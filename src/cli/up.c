@@ -275,7 +275,14 @@ static int up_start(struct up *u)
 	if (control_start(u->loop, u->machine, &u->control, why, sizeof(why)))
 		return cli_fail(u->self, CLI_FAILED, "%s", why);
 	control_set_take(u->control, host_take, u->host);
-	if (u->socket_dir && sockets_new(u->machine, u->socket_dir, &u->sockets, &err))
+	if (!u->socket_dir)
+		u->socket_dir = machine_sockets(u->machine);
+	if (!u->socket_dir)
+		return u->self == &cli_up ? CLI_GO_ON
+					  : cli_fail(u->self, CLI_USAGE,
+						     "no folder for the sockets given: add "
+						     "--socket-dir DIR");
+	if (sockets_new(u->machine, u->socket_dir, u->foreground, &u->sockets, &err))
 		return cli_fail(u->self, CLI_FAILED, "%s", err.text);
 	return CLI_GO_ON;
 }
@@ -333,9 +340,6 @@ static int up_run(const struct cli_command *self, int argc, char **argv)
 		status = cli_fail(self, CLI_USAGE,
 				  "no device given: name a machine file, or add --device SPEC "
 				  "(`uvfio models` lists the models)");
-	if (status == CLI_GO_ON && self == &cli_serve && !u.socket_dir)
-		status = cli_fail(self, CLI_USAGE,
-				  "no folder for the sockets given: add --socket-dir DIR");
 	if (status == CLI_GO_ON)
 		status = up_name(&u, first < argc ? argv[first] : NULL);
 	if (status != CLI_GO_ON)
@@ -380,7 +384,8 @@ const struct cli_command cli_up = {
 
 static const struct cli_option serve_options[] = {
 	{ "device", 'd', "SPEC", "add a device: MODEL[,KEY=VALUE]..." },
-	{ "socket-dir", 's', "DIR", "where the sockets are; made if it is not there" },
+	{ "socket-dir", 's', "DIR",
+	  "where the sockets are, if no FILE says; made if it is not there" },
 	{ "name", 'n', "NAME", "name of the machine, for `uvfio run --join` (default: none)" },
 	{ "json", 'j', NULL, "print JSON" },
 	{ "verbose", 'v', NULL, "log more, such as what clients do wrong" },
@@ -400,7 +405,7 @@ static const char *const serve_paragraphs[] = {
 const struct cli_command cli_serve = {
 	.name = "serve",
 	.summary = "Serve devices by vfio-user, on sockets.",
-	.operands = "--socket-dir DIR [FILE]...",
+	.operands = "[FILE]...",
 	.usage_status = CLI_USAGE,
 	.options = serve_options,
 	.paragraphs = serve_paragraphs,

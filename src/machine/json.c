@@ -29,7 +29,8 @@ struct machine_file {
 	unsigned n_devices;
 	struct file_root *roots;
 	unsigned n_roots;
-	unsigned total; /* devices, wherever */
+	unsigned total;	     /* devices, wherever */
+	const char *sockets; /* or NULL */
 };
 
 static void push(struct machine_file *l, size_t n)
@@ -386,13 +387,22 @@ static int make_devices(struct machine *m, struct machine_file *l)
 
 /* ------------------------------------------------------------------ top level */
 
+/* Kept until all else is right; load() gives it to the machine. */
+static int load_sockets(struct machine_file *l, json_t *value)
+{
+	if (!json_is_string(value) || !json_string_length(value))
+		return fail_here(l, EINVAL,
+				 "\"sockets\" is not a string with the name of a folder");
+	l->sockets = json_string_value(value);
+	return 0;
+}
+
 static const struct section {
 	const char *key;
 	int (*load)(struct machine_file *l, json_t *value);
 } sections[] = {
-	{ "version", load_version },
-	{ "description", load_description },
-	{ "root_buses", load_roots },
+	{ "version", load_version },	 { "description", load_description },
+	{ "sockets", load_sockets },	 { "root_buses", load_roots },
 	{ "devices", load_top_devices },
 };
 
@@ -427,6 +437,8 @@ static int load(struct machine *m, struct machine_file *l, json_t *root)
 		if (r)
 			return r;
 	}
+	if (l->sockets && machine_set_sockets(m, l->sockets))
+		return fail_here(l, ENOMEM, "out of memory");
 	return make_devices(m, l);
 }
 

@@ -153,6 +153,7 @@ void machine_free(struct machine *m)
 	free(m->places);
 	clients_fini(m);
 	free(m->name);
+	free(m->sockets);
 	free(m);
 }
 
@@ -166,6 +167,18 @@ int machine_set_name(struct machine *m, const char *name)
 const char *machine_name(const struct machine *m)
 {
 	return m->name;
+}
+
+int machine_set_sockets(struct machine *m, const char *dir)
+{
+	free(m->sockets);
+	m->sockets = strdup(dir);
+	return m->sockets ? 0 : -ENOMEM;
+}
+
+const char *machine_sockets(const struct machine *m)
+{
+	return m->sockets;
 }
 
 /* A scan of the bus looks at function 0 first, and at no other where that is missing. */

@@ -46,6 +46,10 @@ int machine_start(struct machine *m, struct machine_error *err);
 int machine_set_name(struct machine *m, const char *name);
 const char *machine_name(const struct machine *m);
 
+/* The folder of vfio-user sockets, which a machine file names; NULL: none. -ENOMEM. */
+int machine_set_sockets(struct machine *m, const char *dir);
+const char *machine_sockets(const struct machine *m);
+
 struct pcim *machine_pci(struct machine *m);
 struct bus *machine_bus(struct machine *m);
 struct vfio *machine_vfio(struct machine *m);

@@ -108,7 +108,8 @@ struct machine {
 	struct bus *bus; /* NULL until started, as is what follows */
 	struct vfio *vfio;
 	struct journal *journal;
-	char *name; /* or NULL */
+	char *name;    /* or NULL */
+	char *sockets; /* the same */
 	_Atomic bool started;
 
 	/* The devices that were added. Only the thread that builds the machine. */

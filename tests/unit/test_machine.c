@@ -215,7 +215,7 @@ static void json_errors(void **state)
 		{ "{\"devices\": []}\n{}", "m.json:2: " },
 		{ "{\n\"devices\": [],\n\"colour\": {\"a\": [1]}\n}",
 		  "m.json:3: no key \"colour\"" },
-		{ "{\"a\\\"}\": 1}", "keys: version, description, root_buses, devices" },
+		{ "{\"a\\\"}\": 1}", "keys: version, description, sockets, root_buses, devices" },
 		{ "{\"version\": 2}", "m.json:1: \"version\"" },
 		{ "{\"version\": \"1\"}", "m.json:1: \"version\"" },
 		{ "{\n\"description\": 1}", "m.json:2: \"description\" is not a string" },
@@ -237,6 +237,8 @@ static void json_errors(void **state)
 		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\n\"bdf\": \"x\"} ]}",
 		  "m.json:4: testdev: bdf=x" },
 		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\n\"bdf\": 3} ]}", "m.json:4: " },
+		{ "{\n\"sockets\": 3}", "m.json:2: \"sockets\" is not a string" },
+		{ "{\"sockets\": \"\"}", "m.json:1: \"sockets\" is not a string" },
 		/* What only the model can judge: the line of its key all the same. */
 		{ "{\"devices\": [\n {\"model\": \"testdev\",\n\"vectors\": 65} ]}",
 		  "m.json:3: testdev at 0000:65:00.0: vectors=65" },
