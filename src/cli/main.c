@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include <stdarg.h>
 
+#include "cli/cli.h"
 #include "cli/priv.h"
 
 const struct cli_command *const cli_commands[] = {
@@ -272,7 +273,7 @@ static int flush_output(int status)
 	return status;
 }
 
-int main(int argc, char **argv)
+int cli_main(int argc, char **argv)
 {
 	const struct cli_command *cmd;
 

@@ -16,6 +16,8 @@ extern const struct pcif_model device_testdev;
 /* By name, or NULL. */
 const struct pcif_model *device_find(const char *name);
 /* All of them, ends with NULL; for --help. */
-extern const struct pcif_model *const device_models[];
+extern const struct pcif_model *const *const device_models;
+/* One more, which stays. Before there are threads. -EEXIST: there is one of its name; -ENOSPC. */
+int device_add(const struct pcif_model *model);
 
 #endif
