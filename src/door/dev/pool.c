@@ -473,6 +473,10 @@ void fuse_pool_fini(struct door_dev *d)
 	d->slots = NULL;
 }
 
+/*
+ * Nobody reads before all that can fail is done: who waits for a request can be woken only by one,
+ * and there may be nobody yet who could make it. The guard comes last, as it sends to read.
+ */
 int fuse_pool_start(struct door_dev *d)
 {
 	unsigned i;
@@ -480,12 +484,12 @@ int fuse_pool_start(struct door_dev *d)
 
 	for (i = 0; i < POOL_START && !r; i++)
 		r = add_worker(d);
-	if (r)
-		return r;
-	unpark(d);
-	r = helper_start(d, &d->guard, guard_main);
 	if (!r)
 		r = helper_start(d, &d->spawner, spawner_main);
+	if (!r)
+		r = helper_start(d, &d->guard, guard_main);
+	if (!r)
+		unpark(d);
 	return r;
 }
 
