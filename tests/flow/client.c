@@ -119,6 +119,8 @@ int main(int argc, char **argv)
 {
 	unsigned i;
 
+	/* Lines in one piece: others write to the same file. */
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	CHECK(argc >= 4, "usage: client COMMAND BDF GROUP [ARG]...");
 	bdf = argv[2];
 	snprintf(group_path, sizeof(group_path), "/dev/vfio/%s", argv[3]);
