@@ -422,6 +422,32 @@ static void passt_sends_at_once(void **state)
 	assert_int_equal(open_fds(), fds);
 }
 
+/* passt gives a guest a window of megabytes, and what is lost of it is sent again. */
+static void passt_is_slow(void **state)
+{
+	struct netup_counts counts;
+	char path[256];
+	struct owner *o;
+
+	snprintf(path, sizeof(path), "%s:/usr/bin:/bin", net_folder);
+	setenv("PATH", path, 1);
+	fake_passt("exec sleep 100");
+	o = owner_new("user");
+	EVENTUALLY(netup_link(o->up));
+	for (unsigned i = 0; i < 5000; i++)
+		owner_send(o, 1514, i);
+	netup_counts(o->up, &counts);
+	assert_int_equal(counts.sent, 5000);
+	for (unsigned i = 0; i < 10000; i++)
+		owner_send(o, 1514, i);
+	netup_counts(o->up, &counts);
+	assert_true(counts.sent_dropped > 0);
+	owner_free(o);
+	assert_true(no_children());
+	unlink(net_path("", "passt"));
+	setenv("PATH", "/usr/bin:/bin", 1);
+}
+
 static void passt_is_a_child(void **state)
 {
 	unsigned fds = open_fds();
@@ -462,6 +488,7 @@ int main(void)
 		cmocka_unit_test(not_a_socket),	    cmocka_unit_test(hostile_peers),
 		cmocka_unit_test(deaf_peer),	    cmocka_unit_test(no_passt),
 		cmocka_unit_test(passt_is_a_child), cmocka_unit_test(passt_sends_at_once),
+		cmocka_unit_test(passt_is_slow),
 	};
 
 	return cmocka_run_group_tests(tests, net_folder_make, net_folder_remove);

@@ -19,7 +19,8 @@ int netconn_init(struct netconn *c, struct netup *up, bool keeps, void (*lost)(v
 	/* Twice the window: what is left of it is moved to the front not too often. */
 	c->in.size = keeps ? 2 * NETCONN_WINDOW : NETSTREAM_BUF;
 	c->in.buf = malloc(c->in.size);
-	c->out = malloc(NETCONN_OUT);
+	c->out_size = keeps ? NETCONN_WINDOW : NETCONN_OUT;
+	c->out = malloc(c->out_size);
 	return c->in.buf && c->out ? 0 : -ENOMEM;
 }
 
@@ -80,11 +81,11 @@ bool netconn_send(struct netconn *c, const uint8_t *data, uint32_t len)
 
 	if (c->fd < 0)
 		return false;
-	if (c->out_len + 4 + len > NETCONN_OUT)
+	if (c->out_len + 4 + len > c->out_size)
 		netconn_flush(c);
-	if (c->out_len + 4 + len > NETCONN_OUT)
+	if (c->out_len + 4 + len > c->out_size)
 		return false;
-	if (c->out_first + c->out_len + 4 + len > NETCONN_OUT) {
+	if (c->out_first + c->out_len + 4 + len > c->out_size) {
 		memmove(c->out, c->out + c->out_first, c->out_len);
 		c->out_first = 0;
 	}

@@ -67,8 +67,9 @@ int netstream_take(struct netstream *s, uint32_t n,
 
 /* ------------------------------------------------------------------ conn.c: a connection */
 
-#define NETCONN_WINDOW MIB(8)	 /* bytes kept of a peer that sends a whole window at once */
-#define NETCONN_OUT MIB(1)	 /* bytes put aside for a slow peer */
+#define NETCONN_WINDOW MIB(8)	 /* bytes kept of a peer that sends a whole window at once, */
+				 /* and for it: it lets a guest do the same */
+#define NETCONN_OUT MIB(1)	 /* bytes put aside for another slow peer */
 #define NETCONN_PAUSE_NS 500000u /* then the owner is asked again */
 
 struct netconn {
@@ -78,8 +79,8 @@ struct netconn {
 	bool keeps;		   /* what the owner has no room for, up to NETCONN_WINDOW */
 	struct loop_source *pause; /* until the owner is asked again; NULL: it has room */
 	struct netstream in;
-	uint8_t *out; /* under netup.lock, as the next three */
-	uint32_t out_first, out_len;
+	uint8_t *out; /* under netup.lock, as the next four */
+	uint32_t out_first, out_len, out_size;
 	bool out_waits;		  /* for the peer to read */
 	bool out_watched;	  /* the loop's thread: it is watched for that */
 	void (*lost)(void *data); /* the peer is gone, and fd closed */

@@ -15,6 +15,7 @@
 struct tap {
 	int fd;
 	struct loop_source *source;
+	struct loop_source *pause;    /* until the owner is asked again; NULL: it has room */
 	uint8_t buf[FRAMES][KIB(64)]; /* whatever the interface's MTU is */
 };
 
@@ -84,7 +85,7 @@ static int tap_open(struct netup *up, const char *arg, struct pcif_reply_error *
 
 	if (ret)
 		return ret;
-	t = up->state = malloc(sizeof(*t));
+	t = up->state = calloc(1, sizeof(*t));
 	if (!t)
 		return pcif_error(err, -ENOMEM, "out of memory");
 	t->fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -101,12 +102,38 @@ static int tap_open(struct netup *up, const char *arg, struct pcif_reply_error *
 	return ret;
 }
 
+static void go_on(void *data, uint32_t events);
+
+/* What the owner has no room for stays in the interface's queue. */
+static bool must_wait(struct netup *up)
+{
+	struct tap *t = up->state;
+
+	if (!up->owner.ready || up->owner.ready(up->owner.data)) {
+		loop_source_free(t->pause);
+		t->pause = NULL;
+		return false;
+	}
+	return t->pause ||
+	       !loop_timer_add(up->loop, NETCONN_PAUSE_NS, NETCONN_PAUSE_NS, go_on, up, &t->pause);
+}
+
+static void go_on(void *data, uint32_t events)
+{
+	struct netup *up = data;
+	struct tap *t = up->state;
+
+	if (!must_wait(up) && t->source)
+		loop_fd_modify(t->source, EPOLLIN);
+}
+
 static void on_event(void *data, uint32_t events)
 {
 	struct netup *up = data;
 	struct tap *t = up->state;
 	struct netup_frame frames[FRAMES];
 	ssize_t n = 0;
+	bool gone;
 	unsigned i;
 
 	for (i = 0; i < FRAMES; i++) {
@@ -115,12 +142,17 @@ static void on_event(void *data, uint32_t events)
 			break;
 		frames[i] = (struct netup_frame){ t->buf[i], (uint32_t)n };
 	}
+	gone = n < 0 && errno == EBADFD;
 	netup_deliver(up, frames, i);
-	if (n >= 0 || errno != EBADFD)
+	if (!gone) {
+		if (must_wait(up))
+			loop_fd_modify(t->source, 0);
 		return;
+	}
 	log_warn("uplink=tap: the interface was removed");
 	loop_source_free(t->source);
-	t->source = NULL;
+	loop_source_free(t->pause);
+	t->source = t->pause = NULL;
 	netup_set_link(up, false);
 }
 
