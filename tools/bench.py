@@ -20,6 +20,7 @@ from build import build  # noqa: E402
 from guest import Guest  # noqa: E402
 from ui import Failure, Ui  # noqa: E402
 from user import Place  # noqa: E402
+from bench_iperf import bench_iperf  # noqa: E402
 from bench_net import bench_net  # noqa: E402
 
 ROOT = kernel.ROOT
@@ -316,6 +317,8 @@ def run(ui, table):
         bench_two_guests(ui, table, place)
         ui.step("Two virtual functions of a network card")
         bench_net(ui, table, place, idle_cpu)
+        ui.step("A guest's network card against QEMU's own e1000e")
+        bench_iperf(ui, table, place)
         ui.step("The table")
         table.show()
     finally:
@@ -323,7 +326,7 @@ def run(ui, table):
 
 
 def main():
-    ui = Ui("make bench", int(os.environ.get("UVFIO_STEPS", 10)), first=2)
+    ui = Ui("make bench", int(os.environ.get("UVFIO_STEPS", 11)), first=2)
     table = Table(ui)
     try:
         run(ui, table)

@@ -31,7 +31,8 @@ NVME_MODULES = ["crypto/crct10dif_common", "crypto/crct10dif_generic", "lib/crc-
                 "crypto/crc64_rocksoft_generic", "lib/crc64-rocksoft", "block/t10-pi",
                 "drivers/nvme/host/nvme-core", "drivers/nvme/host/nvme"]
 DMA_MODULES = ["drivers/dma/ioat/ioatdma"]  # after dca
-MODULES = NET_MODULES + NVME_MODULES + DMA_MODULES
+PEER_MODULES = ["drivers/net/ethernet/intel/e1000e/e1000e"]  # of QEMU's own network card
+MODULES = NET_MODULES + NVME_MODULES + DMA_MODULES + PEER_MODULES
 
 
 def extract_vmlinux(bzimage):
