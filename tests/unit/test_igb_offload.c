@@ -462,6 +462,22 @@ static void second_places(void **state)
 	assert_int_equal(reg_read(a, 0xf18), 104);
 }
 
+/* A VF's counters go on when its driver resets it, and begin again when its function is reset. */
+static void counters_of_a_vf(void **state)
+{
+	uint8_t out[100], in[IGB_FRAME_MAX];
+
+	frame_make(out, 100, a->mac, pf->mac, 0x88b5);
+	nic_send(c, pf, out, 100);
+	assert_int_equal(nic_receive(a, in, NULL), 100);
+	assert_int_equal(reg_read(a, 0xf10), 1);
+	reg_write(a, 0, IGB_CTRL_RST);
+	assert_int_equal(reg_read(a, 0xf10), 1);
+	assert_int_equal(reg_read(a, 0xf18), 104);
+	pcif_reset(a->f);
+	assert_int_equal(igb_read_vf_stats(a->fn, 0), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -477,6 +493,7 @@ int main(void)
 		TEST(receive_side_scaling),
 		TEST(jumbo),
 		TEST(second_places),
+		TEST(counters_of_a_vf),
 	};
 
 	return cmocka_run_group_tests_name("igb_offload", tests, NULL, NULL);

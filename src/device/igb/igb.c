@@ -96,7 +96,7 @@ static bool outlives(const struct igb_fn *fn, unsigned reg)
 	if (reg == IGB_R_VMBMEM)
 		return true;
 	if (fn->vf)
-		return reg == IGB_R_V2PMAILBOX;
+		return reg == IGB_R_V2PMAILBOX || reg == IGB_R_VFSTATS;
 	return reg == IGB_R_EERD || reg == IGB_R_MDIC || reg == IGB_R_SWSM ||
 	       reg == IGB_R_SW_FW_SYNC || reg == IGB_R_EECD;
 }
@@ -124,7 +124,10 @@ void igb_fn_reset(struct igb_fn *fn, bool soft)
 		igb_queue_reset(fn, i);
 	fn->tx_pending = 0;
 	igb_irq_reset(fn);
-	igb_stats_reset(fn);
+	/* Drivers of VFs take differences, across their own resets too; a new owner begins with 0.
+	 */
+	if (!fn->vf || !soft)
+		igb_stats_reset(fn);
 	igb_backlog_clear(fn);
 	if (fn->vf) {
 		/* Drivers wait until reading has cleared it, which it cannot on a mapped page. */

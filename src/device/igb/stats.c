@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Statistics. Those of the PF are cleared by reading; octets have 64 bits, of which the low half is
- * read first. Those of a VF count on for ever.
+ * read first. Those of a VF count on until the function is reset: its driver's reset leaves them.
  *
  * Source: 82576 datasheet, 8.18.
  */
