@@ -119,8 +119,8 @@ struct door_user_ops {
  *
  * A client owns a function as one of /dev/vfio does: alone, with an address space of its own, and
  * what it leaves behind is reset. Returns 0, or a negative errno with the cause in @err:
- * -EADDRINUSE (another server's), -EEXIST (a file that is none of ours), -ENAMETOOLONG, -EACCES,
- * -ENOMEM, ...
+ * -EADDRINUSE (another server's), -EEXIST (a file that is none of ours), -ENAMETOOLONG, -EPERM
+ * (others may put sockets there), -EACCES, -ENOMEM, ...
  */
 int door_user_new(struct vfio *vfio, const char *dir, const struct door_user_ops *ops, void *data,
 		  struct door_user **door, struct door_error *err);

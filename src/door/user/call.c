@@ -107,9 +107,13 @@ static int feature(struct user_session *s, struct message *m)
 	int ret = block_call(s, m, VFIO_DEVICE_FEATURE, sizeof(struct vfio_device_feature), block,
 			     &size);
 
-	/* Who sets or probes gets back what he sent. */
-	if (!ret && !size)
-		size = m->size;
+	/* Who sets or probes gets back what he sent, as far as he has room. */
+	if (!ret && !size) {
+		uint32_t argsz;
+
+		memcpy(&argsz, block, sizeof(argsz));
+		size = MIN(m->size, (size_t)argsz);
+	}
 	return reply_block(s, m, ret, block, size, -1);
 }
 
@@ -142,7 +146,7 @@ static int set_irqs(struct user_session *s, struct message *m)
 	if (m->size < sizeof(head))
 		goto out;
 	memcpy(&head, m->data, sizeof(head));
-	if (head.count > IRQS_MAX)
+	if (head.argsz < sizeof(head) || head.count > IRQS_MAX)
 		goto out;
 	data = head.flags & VFIO_IRQ_SET_DATA_EVENTFD ? head.count * sizeof(int)
 						      : m->size - sizeof(head);
@@ -190,7 +194,8 @@ static int region_read(struct user_session *s, struct message *m)
 	if (m->size < sizeof(io))
 		goto out;
 	memcpy(&io, m->data, sizeof(io));
-	ret = region_offset(&io, &offset);
+	/* Nor more than the client has said that it takes. */
+	ret = io.count > s->max_data ? -EINVAL : region_offset(&io, &offset);
 	if (!ret && io.count > sizeof(small)) {
 		buf = large = malloc(io.count);
 		ret = buf ? 0 : -ENOMEM;
@@ -239,6 +244,7 @@ static int write_multi(struct user_session *s, struct message *m)
 	struct user_region_io io;
 	uint64_t count, done = 0, offset;
 	struct iovec data = { &done, sizeof(done) };
+	ssize_t n = 0;
 	int ret = -EINVAL;
 
 	if (m->size < sizeof(count))
@@ -250,10 +256,11 @@ static int write_multi(struct user_session *s, struct message *m)
 		memcpy(&w, m->data + sizeof(count) + done * sizeof(w), sizeof(w));
 		io = (struct user_region_io){ w.offset, w.region, w.count };
 		ret = w.count > sizeof(w.data) ? -EINVAL : region_offset(&io, &offset);
-		if (ret || vfio_device_write(s->device, w.data, w.count, offset) < 0)
+		n = ret ? ret : vfio_device_write(s->device, w.data, w.count, offset);
+		if (n < 0 || n < (ssize_t)w.count)
 			break;
 	}
-	ret = done || !count ? 0 : ret ? ret : -EIO;
+	ret = done || !count ? 0 : n < 0 ? (int)n : -EINVAL;
 out:
 	return session_reply(s, m, ret, &data, 1, NULL, 0);
 }

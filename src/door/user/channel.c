@@ -12,11 +12,12 @@
 
 #include "door/user/priv.h"
 
-#define PATIENCE_MS 10000
-#define STUCK_NS 2000000000ull
 #define FIRST_ROOM KIB(16)
-/* Commands that are read while a reply is awaited, in bytes. */
+/* Commands that are read while a reply is awaited: bytes and descriptors of a connection, and bytes
+ * of all those of a door. */
 #define COMMANDS_MAX MIB(8)
+#define COMMAND_FDS_MAX 512u
+#define QUEUED_MAX MIB(64)
 
 struct waiter {
 	struct waiter *next;
@@ -40,13 +41,15 @@ void message_fini(struct message *m)
 		free(m->data);
 }
 
-void channel_init(struct channel *c, const _Atomic uint64_t *busy_since)
+void channel_init(struct channel *c, struct user_limits *limits, const _Atomic uint64_t *busy_since)
 {
 	pthread_condattr_t attr;
 
 	memset(c, 0, sizeof(*c));
+	c->limits = limits;
 	c->busy_since = busy_since;
 	c->fd = -1;
+	c->message_max = USER_FIRST_MAX;
 	pthread_mutex_init(&c->send_lock, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -54,6 +57,21 @@ void channel_init(struct channel *c, const _Atomic uint64_t *busy_since)
 	pthread_cond_init(&c->cond, &attr);
 	pthread_condattr_destroy(&attr);
 	c->last_command = &c->commands;
+}
+
+/* Takes the oldest of the commands that were put aside. */
+static struct message *unqueue(struct channel *c)
+{
+	struct message *m = c->commands;
+	size_t size = m->size + sizeof(*m);
+
+	c->commands = m->next;
+	if (!c->commands)
+		c->last_command = &c->commands;
+	c->commands_size -= size;
+	c->commands_fds -= m->n_fds;
+	atomic_fetch_sub(&c->limits->queued, size);
+	return m;
 }
 
 static void kill_locked(struct channel *c)
@@ -66,10 +84,6 @@ static void kill_locked(struct channel *c)
 
 void channel_open(struct channel *c, int fd)
 {
-	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
-
-	/* Who does not take replies loses his connection, instead of holding up a thread. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	pthread_mutex_lock(&c->lock);
 	c->fd = fd;
 	if (c->dead)
@@ -80,9 +94,8 @@ void channel_open(struct channel *c, int fd)
 void channel_fini(struct channel *c)
 {
 	while (c->commands) {
-		struct message *m = c->commands;
+		struct message *m = unqueue(c);
 
-		c->commands = m->next;
 		message_fini(m);
 		free(m);
 	}
@@ -103,6 +116,66 @@ void channel_kill(struct channel *c)
 
 /* ------------------------------------------------------------------ sending */
 
+static void attach_fds(struct msghdr *msg, struct cmsghdr *head, const int *fds, unsigned n)
+{
+	msg->msg_control = head;
+	msg->msg_controllen = CMSG_SPACE(n * sizeof(int));
+	memset(head, 0, msg->msg_controllen);
+	head->cmsg_level = SOL_SOCKET;
+	head->cmsg_type = SCM_RIGHTS;
+	head->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(head), fds, n * sizeof(int));
+}
+
+/* What went out is taken out of @msg. */
+static void went_out(struct msghdr *msg, size_t n)
+{
+	msg->msg_control = NULL; /* the descriptors are on their way */
+	msg->msg_controllen = 0;
+	while (msg->msg_iovlen && n >= msg->msg_iov->iov_len) {
+		n -= msg->msg_iov->iov_len;
+		msg->msg_iov++;
+		msg->msg_iovlen--;
+	}
+	if (msg->msg_iovlen) {
+		msg->msg_iov->iov_base = (uint8_t *)msg->msg_iov->iov_base + n;
+		msg->msg_iov->iov_len -= n;
+	}
+}
+
+/* Until there is room; false: not until @until. */
+static bool await_room(int fd, uint64_t until)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	uint64_t now = time_mono_ns();
+
+	return now < until && poll(&p, 1, (int)((until - now) / 1000000 + 1)) != 0;
+}
+
+/* The whole of it in the time that there is for it, however little of it is taken at a time: who
+ * does not take replies loses his connection, instead of holding up threads. */
+static int send_all(struct channel *c, struct msghdr *msg)
+{
+	uint64_t until = 0;
+
+	while (msg->msg_iovlen) {
+		ssize_t n = sendmsg(c->fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n >= 0) {
+			went_out(msg, (size_t)n);
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN)
+			return -EPIPE;
+		until = until ? until : time_mono_ns() + c->limits->patience_ns;
+		if (!await_room(c->fd, until))
+			return -EPIPE;
+	}
+	return 0;
+}
+
 int channel_send(struct channel *c, const struct user_header *h, const struct iovec *data,
 		 unsigned n_data, const int *fds, unsigned n_fds)
 {
@@ -112,40 +185,14 @@ int channel_send(struct channel *c, const struct user_header *h, const struct io
 	} control;
 	struct iovec iov[8] = { { (void *)(uintptr_t)h, sizeof(*h) } };
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n_data + 1 };
-	int ret = 0;
+	int ret;
 
-	memcpy(iov + 1, data, n_data * sizeof(*data));
-	if (n_fds) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		memset(&control, 0, msg.msg_controllen);
-		control.head.cmsg_level = SOL_SOCKET;
-		control.head.cmsg_type = SCM_RIGHTS;
-		control.head.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(&control.head), fds, n_fds * sizeof(int));
-	}
+	if (n_data)
+		memcpy(iov + 1, data, n_data * sizeof(*data));
+	if (n_fds)
+		attach_fds(&msg, &control.head, fds, n_fds);
 	pthread_mutex_lock(&c->send_lock);
-	while (msg.msg_iovlen && !ret) {
-		ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			ret = -EPIPE;
-			break;
-		}
-		msg.msg_control = NULL; /* the descriptors are on their way */
-		msg.msg_controllen = 0;
-		while (msg.msg_iovlen && (size_t)n >= msg.msg_iov->iov_len) {
-			n -= (ssize_t)msg.msg_iov->iov_len;
-			msg.msg_iov++;
-			msg.msg_iovlen--;
-		}
-		if (msg.msg_iovlen) {
-			msg.msg_iov->iov_base = (uint8_t *)msg.msg_iov->iov_base + n;
-			msg.msg_iov->iov_len -= (size_t)n;
-		}
-	}
+	ret = send_all(c, &msg);
 	pthread_mutex_unlock(&c->send_lock);
 	if (ret)
 		channel_kill(c);
@@ -154,12 +201,17 @@ int channel_send(struct channel *c, const struct user_header *h, const struct io
 
 /* ------------------------------------------------------------------ reading, by one at a time */
 
-/* Room for a message of @size bytes. */
+/* Room for a message of @size bytes, the first in the buffer. */
 static int make_room(struct channel *c, size_t size)
 {
 	size_t room = MAX(size, FIRST_ROOM);
 	uint8_t *buf;
 
+	if (c->start + size > c->room || !c->have) {
+		if (c->have && c->start)
+			memmove(c->buf, c->buf + c->start, c->have);
+		c->start = 0;
+	}
 	if (room <= c->room)
 		return 0;
 	buf = realloc(c->buf, room);
@@ -206,7 +258,8 @@ static int receive(struct channel *c, size_t size, uint64_t until)
 		uint8_t room[CMSG_SPACE(USER_FDS_MAX * sizeof(int))];
 	} control;
 	/* Not beyond a message that has descriptors already: the next ones are another's. */
-	struct iovec iov = { c->buf + c->have, (c->n_fds ? size : c->room) - c->have };
+	size_t end = c->start + c->have;
+	struct iovec iov = { c->buf + end, (c->n_fds ? c->start + size : c->room) - end };
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -223,8 +276,10 @@ static int receive(struct channel *c, size_t size, uint64_t until)
 			return -EAGAIN;
 	}
 	do
-		n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC);
+		n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC | (until ? MSG_DONTWAIT : 0));
 	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return -EAGAIN;
 	if (n <= 0)
 		return -ECONNRESET;
 	c->have += (size_t)n;
@@ -234,14 +289,16 @@ static int receive(struct channel *c, size_t size, uint64_t until)
 /* Takes the first message of @size bytes out of the buffer. */
 static int cut(struct channel *c, size_t size, struct message *m)
 {
-	memcpy(&m->h, c->buf, sizeof(m->h));
+	const uint8_t *from = c->buf + c->start;
+
+	memcpy(&m->h, from, sizeof(m->h));
 	m->size = size - sizeof(m->h);
 	m->data = m->size > sizeof(m->small) ? malloc(m->size) : m->small;
 	if (!m->data)
 		return -ENOMEM;
-	memcpy(m->data, c->buf + sizeof(m->h), m->size);
+	memcpy(m->data, from + sizeof(m->h), m->size);
+	c->start += size;
 	c->have -= size;
-	memmove(c->buf, c->buf + size, c->have);
 	m->n_fds = 0;
 	if (c->have)
 		return 0; /* descriptors belong to what came last */
@@ -259,8 +316,8 @@ static int read_message(struct channel *c, uint64_t until, struct message *m)
 
 	for (;;) {
 		if (!ret && c->have >= sizeof(h)) {
-			memcpy(&h, c->buf, sizeof(h));
-			if (h.size < sizeof(h) || h.size > USER_MESSAGE_MAX ||
+			memcpy(&h, c->buf + c->start, sizeof(h));
+			if (h.size < sizeof(h) || h.size > c->message_max ||
 			    (h.flags & USER_TYPE) > USER_TYPE_REPLY)
 				return -EPROTO;
 			if (c->have >= h.size)
@@ -295,16 +352,28 @@ static void hand_reply(struct channel *c, struct message *m)
 	message_fini(m);
 }
 
+/* With the lock: whether there is room for @m among the commands that were put aside. */
+static bool may_queue(struct channel *c, const struct message *m)
+{
+	size_t size = m->size + sizeof(*m);
+
+	if (c->commands_size + size > COMMANDS_MAX || c->commands_fds + m->n_fds > COMMAND_FDS_MAX)
+		return false;
+	if (atomic_fetch_add(&c->limits->queued, size) + size <= QUEUED_MAX)
+		return true;
+	atomic_fetch_sub(&c->limits->queued, size);
+	return false;
+}
+
 /* With the lock. Consumes what @m holds. */
 static int hand_command(struct channel *c, struct message *m)
 {
-	struct message *copy = NULL;
+	struct message *copy = c->replies_only ? NULL : malloc(sizeof(*copy));
 
-	if (c->commands_size + m->size + sizeof(*m) <= COMMANDS_MAX)
-		copy = malloc(sizeof(*copy));
-	if (!copy) {
+	if (!copy || !may_queue(c, m)) {
+		free(copy);
 		message_fini(m);
-		return -ENOMEM;
+		return c->replies_only ? -EPROTO : -ENOMEM;
 	}
 	memcpy(copy, m, sizeof(*copy));
 	if (m->data == m->small)
@@ -313,6 +382,7 @@ static int hand_command(struct channel *c, struct message *m)
 	*c->last_command = copy;
 	c->last_command = &copy->next;
 	c->commands_size += m->size + sizeof(*m);
+	c->commands_fds += m->n_fds;
 	pthread_cond_broadcast(&c->cond);
 	return 0;
 }
@@ -337,17 +407,14 @@ static int read_one(struct channel *c, uint64_t until, struct message *m)
 /* With the lock. Somebody read it before; the oldest comes first. */
 static bool take_queued(struct channel *c, struct message *m)
 {
-	struct message *first = c->commands;
+	struct message *first;
 
-	if (!first)
+	if (!c->commands)
 		return false;
+	first = unqueue(c);
 	memcpy(m, first, sizeof(*m));
 	if (first->data == first->small)
 		m->data = m->small;
-	c->commands = first->next;
-	if (!c->commands)
-		c->last_command = &c->commands;
-	c->commands_size -= first->size + sizeof(*first);
 	free(first);
 	return true;
 }
@@ -376,9 +443,21 @@ int channel_take(struct channel *c, struct message *m)
 
 /* ------------------------------------------------------------------ asking */
 
+static bool id_used(const struct channel *c, uint16_t id)
+{
+	const struct waiter *w = c->waiters;
+
+	while (w && w->id != id)
+		w = w->next;
+	return w != NULL;
+}
+
+/* There are fewer of them than ids: each is a thread. */
 static void waiter_add(struct channel *c, struct waiter *w)
 {
 	pthread_mutex_lock(&c->lock);
+	while (id_used(c, c->next_id))
+		c->next_id++;
 	w->id = c->next_id++;
 	w->next = c->waiters;
 	c->waiters = w;
@@ -403,8 +482,8 @@ static uint64_t look_at(struct channel *c, uint64_t until, bool *stuck)
 {
 	uint64_t since = atomic_load(c->busy_since), now = time_mono_ns();
 
-	*stuck = since && now >= since + STUCK_NS;
-	return MIN(until, (since ? since : now) + STUCK_NS);
+	*stuck = since && now >= since + c->limits->stuck_ns;
+	return MIN(until, (since ? since : now) + c->limits->stuck_ns);
 }
 
 /* With the lock: until somebody has handed something on, or @until. */
@@ -468,7 +547,7 @@ int channel_call(struct channel *c, uint16_t command, const struct iovec *data, 
 	ret = channel_send(c, &h, data, n_data, NULL, 0);
 	pthread_mutex_lock(&c->lock);
 	if (!ret)
-		ret = await(c, &w, m, time_mono_ns() + PATIENCE_MS * 1000000ull);
+		ret = await(c, &w, m, time_mono_ns() + c->limits->patience_ns);
 	waiter_remove(c, &w);
 	pthread_mutex_unlock(&c->lock);
 	free(m);

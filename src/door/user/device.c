@@ -79,7 +79,8 @@ int session_open(struct user_session *s)
 	if (!ret)
 		ret = open_pages(s);
 	if (!ret)
-		ret = user_link_new(s->has_twin ? &s->twin : &s->main, s->max_data, &s->link);
+		ret = user_link_new(s->has_twin ? &s->twin : &s->main, &s->main, s->max_data,
+				    &s->link);
 	if (!ret)
 		ret = user_link_memory(s->link, &s->remote);
 	return ret;
@@ -98,5 +99,5 @@ void session_close(struct user_session *s)
 	if (s->link)
 		user_link_cut(s->link);
 	iommu_mem_put(s->remote);
-	session_forget_files(s);
+	session_forget(s);
 }

@@ -4,6 +4,7 @@
  * memory without a file, of which it is asked by messages.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/vfio.h>
 #include <sys/stat.h>
 
@@ -22,7 +23,8 @@ static void link_put(void *data)
 	free(l);
 }
 
-int user_link_new(struct channel *c, uint32_t max_data, struct user_link **link)
+int user_link_new(struct channel *c, struct channel *main, uint32_t max_data,
+		  struct user_link **link)
 {
 	struct user_link *l = calloc(1, sizeof(*l));
 
@@ -32,6 +34,7 @@ int user_link_new(struct channel *c, uint32_t max_data, struct user_link **link)
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->cond, NULL);
 	l->channel = c;
+	l->main = main;
 	l->max_data = max_data;
 	*link = l;
 	return 0;
@@ -58,8 +61,11 @@ static struct channel *link_enter(struct user_link *l)
 	return c;
 }
 
-static void link_leave(struct user_link *l)
+/* Where he cannot be asked any more the session is over. */
+static void link_leave(struct user_link *l, int ret)
 {
+	if (ret == -EPIPE || ret == -ETIMEDOUT)
+		channel_kill(l->main);
 	pthread_mutex_lock(&l->lock);
 	if (!--l->busy)
 		pthread_cond_broadcast(&l->cond);
@@ -107,7 +113,7 @@ static int link_read(void *data, uint64_t address, void *buf, size_t size)
 	for (size_t at = 0; !ret && at < size; at += l->max_data)
 		ret = read_piece(c, address + at, (uint8_t *)buf + at, MIN(size - at, l->max_data));
 	if (c)
-		link_leave(l);
+		link_leave(l, ret);
 	return ret ? -EFAULT : 0;
 }
 
@@ -121,7 +127,7 @@ static int link_write(void *data, uint64_t address, const void *buf, size_t size
 		ret = write_piece(c, address + at, (const uint8_t *)buf + at,
 				  MIN(size - at, l->max_data));
 	if (c)
-		link_leave(l);
+		link_leave(l, ret);
 	return ret ? -EFAULT : 0;
 }
 
@@ -144,25 +150,18 @@ int user_link_memory(struct user_link *l, struct iommu_mem **mem)
 
 /* ------------------------------------------------------------------ files */
 
-void session_forget_files(struct user_session *s)
-{
-	for (unsigned i = 0; i < USER_FILES; i++) {
-		iommu_mem_put(s->files[i].mem);
-		s->files[i].mem = NULL;
-	}
-}
-
 /* The memory that @fd is; a client gives the same file with each piece of it. *@mem is borrowed. */
 static int file_memory(struct user_session *s, int fd, struct iommu_mem **mem)
 {
 	struct user_file *f;
 	struct stat st;
-	int ret;
+	int ret, mode = fcntl(fd, F_GETFL);
 
-	if (fstat(fd, &st))
+	if (mode < 0 || fstat(fd, &st))
 		return -errno;
+	mode &= O_ACCMODE;
 	for (f = s->files; f < s->files + USER_FILES; f++) {
-		if (f->mem && f->dev == st.st_dev && f->ino == st.st_ino) {
+		if (f->mem && f->dev == st.st_dev && f->ino == st.st_ino && f->mode == mode) {
 			*mem = f->mem;
 			return 0;
 		}
@@ -172,42 +171,123 @@ static int file_memory(struct user_session *s, int fd, struct iommu_mem **mem)
 		return ret;
 	f = &s->files[s->next_file++ % USER_FILES];
 	iommu_mem_put(f->mem);
-	*f = (struct user_file){ *mem, st.st_dev, st.st_ino };
+	*f = (struct user_file){ *mem, st.st_dev, st.st_ino, mode };
 	return 0;
 }
 
 /* ------------------------------------------------------------------ mapping */
 
-int session_map(struct user_session *s, const struct message *m)
+/* What the client has mapped, as it did: it unmaps nothing else. */
+struct user_map {
+	struct range_node node;
+};
+
+static void forget_maps(struct user_session *s)
 {
-	struct vfio_iommu_type1_dma_map arg = { .argsz = sizeof(arg) };
-	struct vfio_client client = { .mem = s->remote };
+	struct range_node *node;
+
+	while ((node = range_map_first(&s->maps))) {
+		range_map_remove(&s->maps, node);
+		free(container_of(node, struct user_map, node));
+	}
+}
+
+void session_forget(struct user_session *s)
+{
+	forget_maps(s);
+	for (unsigned i = 0; i < USER_FILES; i++) {
+		iommu_mem_put(s->files[i].mem);
+		s->files[i].mem = NULL;
+	}
+}
+
+static int map_call(struct user_session *s, const struct user_dma_map *map, struct iommu_mem *mem)
+{
+	struct vfio_iommu_type1_dma_map arg = {
+		.argsz = sizeof(arg),
+		.flags = map->flags,
+		.iova = map->address,
+		.size = map->size,
+		.vaddr = mem == s->remote ? map->address : map->offset,
+	};
+	struct vfio_client client = { .mem = mem };
 	struct vfio_call call = {
 		.request = VFIO_IOMMU_MAP_DMA,
 		.data = &arg,
 		.size = sizeof(arg),
 		.client = &client,
 	};
+
+	return vfio_call(s->container, &call);
+}
+
+int session_map(struct user_session *s, const struct message *m)
+{
+	struct iommu_mem *mem = s->remote;
 	struct user_dma_map map;
+	struct user_map *node;
 	int ret = 0;
 
 	if (m->size < sizeof(map) || m->n_fds > 1)
 		return -EINVAL;
 	memcpy(&map, m->data, sizeof(map));
+	if (map.argsz < sizeof(map) ||
+	    map.flags & ~(uint32_t)(VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE))
+		return -EINVAL;
 	if (m->n_fds)
-		ret = file_memory(s, m->fds[0], &client.mem);
-	if (ret == -EINVAL) /* no file of memory: whose it is can say what is in it */
-		client.mem = s->remote;
-	else if (ret)
+		ret = file_memory(s, m->fds[0], &mem);
+	/* -EINVAL: no file of memory; whose it is can say what is in it. */
+	if (ret && ret != -EINVAL)
 		return ret;
-	arg.flags = map.flags;
-	arg.iova = map.address;
-	arg.size = map.size;
-	arg.vaddr = client.mem == s->remote ? map.address : map.offset;
-	return vfio_call(s->container, &call);
+	node = calloc(1, sizeof(*node));
+	if (!node)
+		return -ENOMEM;
+	ret = map_call(s, &map, mem);
+	if (ret) {
+		free(node);
+		return ret;
+	}
+	node->node.first = map.address;
+	node->node.last = map.address + (map.size - 1);
+	(void)range_map_insert(&s->maps, &node->node); /* vfio has seen that it is free */
+	return 0;
 }
 
-/* Exactly what was mapped, or with the flag everything. */
+/* Whether whole mappings, one or several without a hole, are what is to go. */
+static bool is_mapped(const struct user_session *s, uint64_t first, uint64_t last)
+{
+	for (uint64_t at = first;;) {
+		const struct range_node *node = range_map_find(&s->maps, at);
+
+		if (!node || node->first != at || node->last > last)
+			return false;
+		if (node->last == last)
+			return true;
+		at = node->last + 1;
+	}
+}
+
+/* -ENOENT, and all stays as it is: what is to go is not what was mapped. */
+static int unmap_range(struct user_session *s, struct vfio_call *call,
+		       const struct user_dma_unmap *u)
+{
+	struct range_node *node;
+	uint64_t last;
+	int ret = range_last(u->address, u->size, &last);
+
+	if (ret || (u->address | u->size) & (UVF_PAGE_SIZE - 1))
+		return -EINVAL;
+	if (!is_mapped(s, u->address, last))
+		return -ENOENT;
+	ret = vfio_call(s->container, call);
+	while (!ret && (node = range_map_lower(&s->maps, u->address)) && node->first <= last) {
+		range_map_remove(&s->maps, node);
+		free(container_of(node, struct user_map, node));
+	}
+	return ret;
+}
+
+/* What was mapped, or with the flag everything. */
 int session_unmap(struct user_session *s, const struct message *m, struct user_dma_unmap *reply)
 {
 	struct vfio_iommu_type1_dma_unmap arg = { .argsz = sizeof(arg) };
@@ -221,14 +301,18 @@ int session_unmap(struct user_session *s, const struct message *m, struct user_d
 	if (m->size < sizeof(*reply))
 		return -EINVAL;
 	memcpy(reply, m->data, sizeof(*reply));
-	if (reply->flags & ~(uint32_t)VFIO_DMA_UNMAP_FLAG_ALL)
+	if (reply->argsz < sizeof(*reply) || reply->flags & ~(uint32_t)VFIO_DMA_UNMAP_FLAG_ALL)
 		return -EINVAL;
 	arg.flags = reply->flags;
 	arg.iova = reply->address;
 	arg.size = reply->size;
-	ret = vfio_call(s->container, &call);
-	if (!ret && !(reply->flags & VFIO_DMA_UNMAP_FLAG_ALL) && arg.size != reply->size)
-		return -ENOENT;
+	if (!reply->flags) {
+		ret = unmap_range(s, &call, reply);
+	} else {
+		ret = vfio_call(s->container, &call);
+		if (!ret)
+			forget_maps(s);
+	}
 	reply->argsz = sizeof(*reply);
 	if (!ret)
 		reply->size = arg.size;

@@ -18,8 +18,13 @@
 
 #define LOOK_MS 250
 #define SESSIONS_MAX 1024u
+#define SOCKET_SESSIONS_MAX 32u /* one has the function, others may be on their way in or out */
 #define BACKLOG 16
 #define GONE_PATIENCE_NS 5000000000ull
+#define PATIENCE_NS 10000000000ull
+#define STUCK_NS 2000000000ull
+#define LOCK_TRIES 50
+#define LOCK_PAUSE_US 100000
 
 /* ------------------------------------------------------------------ sessions */
 
@@ -51,6 +56,8 @@ static void collect(struct door_user *d, bool all)
 {
 	struct user_session **link = &d->sessions, *s;
 
+	for (s = d->sessions; all && s; s = s->next)
+		session_hang_up(s);
 	while ((s = *link)) {
 		bool done;
 
@@ -61,8 +68,6 @@ static void collect(struct door_user *d, bool all)
 			link = &s->next;
 			continue;
 		}
-		if (!done)
-			session_hang_up(s);
 		pthread_join(s->thread, NULL);
 		pthread_mutex_lock(&d->lock);
 		*link = s->next;
@@ -71,49 +76,78 @@ static void collect(struct door_user *d, bool all)
 	}
 }
 
-static void take_client(struct door_user *d, struct user_socket *socket)
+static struct user_session *session_new(struct door_user *d, struct user_socket *socket, int fd)
 {
-	struct user_session *s;
-	unsigned n = 0;
-	int fd = accept4(socket->fd, NULL, NULL, SOCK_CLOEXEC);
+	struct user_session *s = calloc(1, sizeof(*s));
 
-	if (fd < 0)
-		return;
-	for (s = d->sessions; s; s = s->next)
-		n++;
-	s = n < SESSIONS_MAX ? calloc(1, sizeof(*s)) : NULL;
-	if (!s) {
-		close(fd);
-		return;
-	}
-	channel_init(&s->main, &s->busy_since);
-	channel_init(&s->twin, &s->busy_since);
+	if (!s)
+		return NULL;
+	channel_init(&s->main, &d->limits, &s->busy_since);
+	channel_init(&s->twin, &d->limits, &s->busy_since);
 	channel_open(&s->main, fd);
 	s->door = d;
 	s->socket = socket;
+	return s;
+}
+
+/* Of the door's thread, the only one that changes what is looked at. */
+static bool is_full(const struct door_user *d, const struct user_socket *socket)
+{
+	unsigned n = 0, of_socket = 0;
+
+	for (const struct user_session *s = d->sessions; s; s = s->next) {
+		n++;
+		of_socket += s->socket == socket;
+	}
+	return n >= SESSIONS_MAX || of_socket >= SOCKET_SESSIONS_MAX;
+}
+
+/* False: it is not our turn, there is a lack of something. */
+static bool take_client(struct door_user *d, struct user_socket *socket)
+{
+	struct user_session *s;
+	int fd = accept4(socket->fd, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return errno == EAGAIN || errno == ECONNABORTED || errno == EINTR;
+	s = is_full(d, socket) ? NULL : session_new(d, socket, fd);
+	if (!s) {
+		if (log_limit_ok(&d->limit))
+			log_warn("%s: too many clients; one is sent away", socket->path);
+		close(fd);
+		return true;
+	}
 	pthread_mutex_lock(&d->lock);
 	socket->sessions++;
 	s->next = d->sessions;
 	d->sessions = s;
 	pthread_mutex_unlock(&d->lock);
 	if (!thread_start(&s->thread, 0, session_main, s))
-		return;
+		return true;
 	pthread_mutex_lock(&d->lock);
 	socket->sessions--;
 	d->sessions = s->next;
 	pthread_mutex_unlock(&d->lock);
 	session_free(s);
+	return false;
 }
 
-/* With the lock: another client of the same function whose end of the connection is closed. */
+static bool has_gone(const struct user_session *s)
+{
+	struct pollfd p = { .fd = s->main.fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* With the lock: an earlier client of the same group whose end of the connection is closed. Later
+ * ones wait for this one. */
 static bool gone_before(const struct user_session *s)
 {
-	for (const struct user_session *o = s->door->sessions; o; o = o->next) {
-		struct pollfd p = { .fd = o->main.fd, .events = POLLRDHUP };
+	unsigned group = pcif_group(s->socket->f);
 
-		if (o != s && o->socket == s->socket && !o->done && poll(&p, 1, 0) == 1)
+	for (const struct user_session *o = s->next; o; o = o->next)
+		if (!o->done && pcif_group(o->socket->f) == group && has_gone(o))
 			return true;
-	}
 	return false;
 }
 
@@ -135,53 +169,110 @@ void door_user_await_gone(struct user_session *s)
 
 /* ------------------------------------------------------------------ sockets */
 
-/* The file of a server that was killed is in the way; that of a living one is not touched. */
-static int bind_path(int fd, const char *path)
+/* Whether somebody listens at a socket that is there. Where he is too busy to answer he does. */
+static int probe(const struct sockaddr_un *addr)
+{
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (!connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) || errno == EAGAIN)
+		return -EADDRINUSE;
+	return errno == ECONNREFUSED || errno == ENOENT ? 0 : -errno;
+}
+
+/* The socket of a server that was killed is in the way; that of a living one is not touched, nor
+ * anything that is no socket. */
+static int bind_path(const struct door_user *d, int fd, const struct user_socket *s)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	AUTO_CLOSE int probe = -1;
+	struct stat st;
+	int ret;
 
-	strcpy(addr.sun_path, path);
+	strcpy(addr.sun_path, s->path);
 	if (!bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
 		return 0;
 	if (errno != EADDRINUSE)
 		return -errno;
-	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (probe < 0)
+	if (fstatat(d->dir_fd, s->name, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
-	if (!connect(probe, (struct sockaddr *)&addr, sizeof(addr)))
-		return -EADDRINUSE;
-	if (errno != ECONNREFUSED || unlink(path))
+	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	return bind(fd, (struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;
-}
-
-/* Only one of several servers at a time looks whether a socket is a living one's. */
-static int listen_at(const char *dir, const char *path, int *fd)
-{
-	AUTO_CLOSE int lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_CLOSE int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int ret;
-
-	if (lock < 0 || sock < 0 || flock(lock, LOCK_EX))
-		return -errno;
-	/* Nobody else gets at it between bind and chmod. */
-	if (fchmod(sock, 0600))
-		return -errno;
-	ret = bind_path(sock, path);
-	if (!ret && (chmod(path, 0600) || listen(sock, BACKLOG)))
+	ret = probe(&addr);
+	if (!ret && unlinkat(d->dir_fd, s->name, 0))
 		ret = -errno;
-	if (!ret)
-		*fd = fd_steal(&sock);
+	if (!ret && bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		ret = -errno;
 	return ret;
 }
 
-static void socket_free(struct user_socket *s)
+/* Only one of several servers at a time looks whether a socket is a living one's. */
+static int lock_dir(const struct door_user *d)
 {
-	if (s->fd >= 0) {
-		unlink(s->path);
-		close(s->fd);
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (!flock(d->dir_fd, LOCK_EX | LOCK_NB))
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		usleep(LOCK_PAUSE_US);
 	}
+	return -EBUSY;
+}
+
+/* Nobody else gets at it, as it is the owner's from its beginning. */
+static int listen_locked(struct door_user *d, struct user_socket *s)
+{
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
+	int ret;
+
+	if (fd < 0 || fchmod(fd, 0600))
+		return -errno;
+	ret = bind_path(d, fd, s);
+	if (ret)
+		return ret;
+	if (fstatat(d->dir_fd, s->name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISSOCK(st.st_mode))
+		return -ESTALE;
+	s->dev = st.st_dev;
+	s->ino = st.st_ino;
+	if (listen(fd, BACKLOG)) {
+		ret = -errno;
+		unlinkat(d->dir_fd, s->name, 0);
+		return ret;
+	}
+	s->fd = fd_steal(&fd);
+	return 0;
+}
+
+static int listen_at(struct door_user *d, struct user_socket *s)
+{
+	int ret = lock_dir(d);
+
+	if (ret)
+		return ret;
+	ret = listen_locked(d, s);
+	(void)flock(d->dir_fd, LOCK_UN);
+	return ret;
+}
+
+/* Its file goes too, unless it is another's by now. */
+static void socket_close(struct door_user *d, struct user_socket *s)
+{
+	struct stat st;
+
+	if (s->fd < 0)
+		return;
+	if (!fstatat(d->dir_fd, s->name, &st, AT_SYMLINK_NOFOLLOW) && st.st_dev == s->dev &&
+	    st.st_ino == s->ino)
+		unlinkat(d->dir_fd, s->name, 0);
+	/* A child of ours that is about to execute something may have it too. */
+	(void)epoll_ctl(d->epoll, EPOLL_CTL_DEL, s->fd, NULL);
+	close(fd_steal(&s->fd));
+}
+
+static void socket_free(struct door_user *d, struct user_socket *s)
+{
+	socket_close(d, s);
 	pcif_put(s->f);
 	free(s->path);
 	free(s);
@@ -194,6 +285,10 @@ static const char *listen_why(int error)
 		return "another process serves it; end that one, or choose another --socket-dir";
 	case -EEXIST:
 		return "there is a file that is no socket; remove it";
+	case -EBUSY:
+		return "another process has locked the folder (flock) for seconds; end that one";
+	case -ESTALE:
+		return "the folder was replaced by another one while it was in use";
 	case -ENAMETOOLONG:
 		return "the path is longer than the 107 bytes of a socket's; choose a shorter one";
 	default:
@@ -221,14 +316,16 @@ static int socket_add(struct door_user *d, struct pcif *f, uint64_t id, struct d
 	} else if (strlen(s->path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
 		ret = -ENAMETOOLONG;
 	}
-	if (!ret)
-		ret = listen_at(d->dir, s->path, &s->fd);
+	if (!ret) {
+		s->name = strrchr(s->path, '/') + 1;
+		ret = listen_at(d, s);
+	}
 	if (!ret && epoll_ctl(d->epoll, EPOLL_CTL_ADD, s->fd, &e))
 		ret = -errno;
 	if (ret) {
 		snprintf(err->text, sizeof(err->text), "%.300s: %s", s->path ? s->path : d->dir,
 			 listen_why(ret));
-		socket_free(s);
+		socket_free(d, s);
 		return ret;
 	}
 	s->next = d->sockets;
@@ -246,20 +343,24 @@ static bool served(const struct door_user *d, uint64_t id)
 	return false;
 }
 
-/* Functions that are VFIO's by now. An error is of the one that it happened with. */
-static int add_new(struct door_user *d, struct door_error *err)
+/* Functions that are VFIO's by now. @log: those that cannot be served are told of, and left out;
+ * otherwise the first of them is the error. */
+static int add_new(struct door_user *d, bool log, struct door_error *err)
 {
 	struct bus_list list = { .n = 0 };
-	int ret = bus_list(vfio_bus(d->vfio), &list);
+	int ret = bus_list(vfio_bus(d->vfio), &list), one;
 
-	for (unsigned i = 0; i < list.n && !ret; i++) {
+	for (unsigned i = 0; i < list.n && (log || !ret); i++) {
 		struct vfio_cdev cdev;
 		struct pcif *f = list.entry[i].f;
 
 		if (!vfio_cdev_of(d->vfio, f, &cdev) || served(d, cdev.id))
 			continue;
 		list.entry[i].f = pcif_get(f);
-		ret = socket_add(d, f, cdev.id, err);
+		one = socket_add(d, f, cdev.id, err);
+		if (one && log)
+			log_warn("%s", err->text);
+		ret = ret ? ret : one;
 	}
 	bus_list_free(&list);
 	return ret;
@@ -276,8 +377,7 @@ static void remove_old(struct door_user *d)
 
 		if (!s->closed && !vfio_cdev_present(d->vfio, s->id)) {
 			s->closed = true;
-			unlink(s->path);
-			close(fd_steal(&s->fd));
+			socket_close(d, s);
 		}
 		pthread_mutex_lock(&d->lock);
 		sessions = s->sessions;
@@ -287,8 +387,18 @@ static void remove_old(struct door_user *d)
 			continue;
 		}
 		*link = s->next;
-		socket_free(s);
+		socket_free(d, s);
 	}
+}
+
+/* Who cannot be taken for want of descriptors or threads waits; that may take its time. */
+static void pause_taking(struct door_user *d)
+{
+	struct pollfd p = { .fd = d->wake, .events = POLLIN };
+
+	if (log_limit_ok(&d->limit))
+		log_warn("%s: no descriptor or thread for another client", d->dir);
+	(void)poll(&p, 1, LOOK_MS);
 }
 
 static void *door_main(void *data)
@@ -309,31 +419,74 @@ static void *door_main(void *data)
 		if (stopping)
 			return NULL;
 		for (int i = 0; i < n; i++) {
-			if (e[i].data.ptr)
-				take_client(d, e[i].data.ptr);
-			else
+			if (!e[i].data.ptr)
 				(void)!read(d->wake, &count, sizeof(count));
+			else if (!take_client(d, e[i].data.ptr))
+				pause_taking(d);
 		}
 		collect(d, false);
 		now = bus_generation(vfio_bus(d->vfio));
+		/* First, as the new one of a function has the path of its old one. */
+		remove_old(d);
 		if (now != seen) {
 			seen = now;
-			if (add_new(d, &err))
-				log_warn("%s", err.text);
+			(void)add_new(d, true, &err);
 		}
-		remove_old(d);
 	}
 }
 
 /* ------------------------------------------------------------------ life */
 
-static int make_dir(const char *dir, struct door_error *err)
+/*
+ * A folder in which somebody else may put things in the place of ours is none for sockets: clients
+ * would give their memory to him. Those of a folder that is sticky, or shared with a group, are at
+ * least their owner's.
+ */
+static int check_dir(const char *dir, int fd, struct door_error *err)
 {
-	if (!mkdir(dir, 0700) || errno == EEXIST)
-		return 0;
-	snprintf(err->text, sizeof(err->text), "cannot make the folder %.300s: %s", dir,
-		 strerror(errno));
-	return -errno;
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (st.st_uid != geteuid() && st.st_uid) {
+		snprintf(err->text, sizeof(err->text),
+			 "the folder %.300s belongs to user %u, who could put his own sockets in "
+			 "the "
+			 "place of ours; choose a folder of your own",
+			 dir, st.st_uid);
+		return -EPERM;
+	}
+	if (st.st_mode & S_IWOTH && !(st.st_mode & S_ISVTX)) {
+		snprintf(err->text, sizeof(err->text),
+			 "everybody may write to the folder %.300s, and put his own sockets in the "
+			 "place of ours; chmod o-w it, or choose another",
+			 dir);
+		return -EPERM;
+	}
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		log_warn("%s: others may write to the folder of the sockets; better is one that is "
+			 "yours alone (mode 0700)",
+			 dir);
+	return 0;
+}
+
+static int open_dir(struct door_user *d, struct door_error *err)
+{
+	const char *what = "make";
+	int ret = 0;
+
+	if (mkdir(d->dir, 0700) && errno != EEXIST) {
+		ret = -errno;
+	} else {
+		what = "open";
+		d->dir_fd = open(d->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		ret = d->dir_fd < 0 ? -errno : 0;
+	}
+	if (!ret)
+		return check_dir(d->dir, d->dir_fd, err);
+	snprintf(err->text, sizeof(err->text), "cannot %s the folder %.300s: %s", what, d->dir,
+		 strerror(-ret));
+	return ret;
 }
 
 static int door_start(struct door_user *d, struct door_error *err)
@@ -348,9 +501,9 @@ static int door_start(struct door_user *d, struct door_error *err)
 		snprintf(err->text, sizeof(err->text), "%s", strerror(-ret));
 		return ret;
 	}
-	ret = make_dir(d->dir, err);
+	ret = open_dir(d, err);
 	if (!ret)
-		ret = add_new(d, err);
+		ret = add_new(d, false, err);
 	if (ret)
 		return ret;
 	ret = thread_start(&d->thread, 0, door_main, d);
@@ -378,7 +531,9 @@ int door_user_new(struct vfio *vfio, const char *dir, const struct door_user_ops
 	d->vfio = vfio;
 	d->ops = ops;
 	d->data = data;
-	d->epoll = d->wake = -1;
+	d->epoll = d->wake = d->dir_fd = -1;
+	d->limits.patience_ns = PATIENCE_NS;
+	d->limits.stuck_ns = STUCK_NS;
 	d->dir = strdup(dir);
 	ret = d->dir ? door_start(d, err) : -ENOMEM;
 	if (ret) {
@@ -406,8 +561,9 @@ void door_user_free(struct door_user *d)
 		struct user_socket *s = d->sockets;
 
 		d->sockets = s->next;
-		socket_free(s);
+		socket_free(d, s);
 	}
+	base_cleanup_close(&d->dir_fd);
 	base_cleanup_close(&d->epoll);
 	base_cleanup_close(&d->wake);
 	pthread_cond_destroy(&d->cond);

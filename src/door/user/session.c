@@ -66,6 +66,8 @@ static int open_twin(struct user_session *s, int *theirs)
 		return 0;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -errno;
+	s->twin.replies_only = true;
+	s->twin.message_max = USER_MESSAGE_MAX;
 	channel_open(&s->twin, pair[0]);
 	s->has_twin = true;
 	*theirs = pair[1];
@@ -80,6 +82,7 @@ static int begin(struct user_session *s, const struct message *m)
 	if (m->h.command != USER_VERSION || m->h.flags & USER_NO_REPLY)
 		return ret;
 	ret = version_negotiate(s, m);
+	s->main.message_max = USER_MESSAGE_MAX;
 	if (!ret)
 		ret = open_twin(s, &twin);
 	if (!ret) {
@@ -118,6 +121,7 @@ void session_serve(struct user_session *s)
 	int ret;
 
 	ret = ops->join(s->door->data, peer_pid(s->main.fd), s->socket->f, &s->client);
+	s->joined = !ret;
 	if (!ret)
 		ret = channel_take(&s->main, &m);
 	if (!ret) {
@@ -135,6 +139,6 @@ void session_serve(struct user_session *s)
 			     s->client, strerror(-ret));
 	session_hang_up(s);
 	session_close(s);
-	if (s->client)
+	if (s->joined)
 		ops->leave(s->door->data, s->client);
 }
