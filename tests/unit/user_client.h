@@ -77,6 +77,8 @@ static inline int world_serve(struct world *w)
 
 	if (ret)
 		fprintf(stderr, "# %s\n", err.text);
+	else
+		w->door->limits.gone_ns = USER_PATIENCE_MS * 2000000ull;
 	return ret;
 }
 

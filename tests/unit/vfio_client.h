@@ -220,7 +220,7 @@ static inline void on_event(void *data, enum vfio_event_type type, unsigned grou
 {
 	struct fixture *x = data;
 
-	x->events[type]++;
+	__atomic_add_fetch(&x->events[type], 1, __ATOMIC_RELAXED);
 }
 
 struct place {

@@ -44,6 +44,7 @@ struct waiter;
 struct user_limits {
 	uint64_t patience_ns;  /* a client takes a reply, or gives one, within that time */
 	uint64_t stuck_ns;     /* see channel_call() */
+	uint64_t gone_ns;      /* one that has gone is awaited for that long */
 	_Atomic size_t queued; /* bytes of commands that were put aside, of all connections */
 };
 

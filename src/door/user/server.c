@@ -153,7 +153,7 @@ static bool gone_before(const struct user_session *s)
 
 void door_user_await_gone(struct user_session *s)
 {
-	uint64_t until = time_mono_ns() + GONE_PATIENCE_NS;
+	uint64_t until = time_mono_ns() + s->door->limits.gone_ns;
 	struct timespec ts = {
 		.tv_sec = (time_t)(until / 1000000000u),
 		.tv_nsec = (long)(until % 1000000000u),
@@ -534,6 +534,7 @@ int door_user_new(struct vfio *vfio, const char *dir, const struct door_user_ops
 	d->epoll = d->wake = d->dir_fd = -1;
 	d->limits.patience_ns = PATIENCE_NS;
 	d->limits.stuck_ns = STUCK_NS;
+	d->limits.gone_ns = GONE_PATIENCE_NS;
 	d->dir = strdup(dir);
 	ret = d->dir ? door_start(d, err) : -ENOMEM;
 	if (ret) {
