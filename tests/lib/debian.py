@@ -96,6 +96,12 @@ def fetch_package(package, folder, ui=None, suite=None, follow=None):
                   + (f" of {suite}" if suite else ""), NO_NET)
 
 
+def field(deb, name):
+    """A field of a package, as its text."""
+    return subprocess.run(["dpkg-deb", "--field", deb, name], text=True, check=True,
+                          stdout=subprocess.PIPE).stdout
+
+
 def unpack(deb, pattern, folder):
     """Unpacks the members of a package that match @pattern."""
     tar = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)

@@ -45,7 +45,7 @@ class Guest:
     qemu:    further QEMU arguments; every device of `passthrough` adds a vfio-pci of its own
     place:   user.Place: who runs it, and where its files are
     programs: of this machine, with their libraries (kernel.make_initrd())
-    hardware: Debian's kernel with drivers of hardware, and kernel.MODULES in /mod
+    hardware: Debian's kernel with drivers of hardware, and kernel.MODULES in /mod (kernel.NET_MODULES of a suite)
     suite, modules: another of Debian's suites, and what is to be in /mod (kernel.ensure_kernel())
     options: more of `uvfio run`
     wrap:    command that gets QEMU's command line as its arguments
@@ -65,7 +65,7 @@ class Guest:
         self.env = dict(os.environ, **place.env)
         self.argv = list(place.prefix)
         if hardware:
-            vmlinux, self.release, files = kernel.ensure_full_kernel()
+            vmlinux, self.release, files = kernel.ensure_full_kernel(suite=suite)
         else:
             vmlinux, self.release, files = kernel.ensure_kernel_with(modules, suite)
         vmlinux = place.visible(vmlinux)

@@ -7,6 +7,7 @@ that directly (PVH) and it boots a second sooner. The initial file system is a c
 here: no device node needs privilege that way.
 """
 
+import glob
 import gzip
 import lzma
 import os
@@ -70,8 +71,10 @@ def ensure_kernel_with(modules, suite=None):
     return _ensure(META, f"kernel-{suite}" if suite else "kernel", modules, suite)
 
 
-def ensure_full_kernel(ui=None):
-    """The same of Debian's kernel for hardware, with MODULES."""
+def ensure_full_kernel(ui=None, suite=None):
+    """The same of Debian's kernel for hardware, with MODULES; of another suite with NET_MODULES."""
+    if suite:
+        return _ensure(FULL, f"kernel-full-{suite}", NET_MODULES, suite, ui)
     return _ensure(FULL, "kernel-full", MODULES, None, ui)
 
 
@@ -88,11 +91,33 @@ def _cached(folder, modules):
     return os.path.join(folder, have[-1]), release, files
 
 
-def _keep_module(inside, path):
+def _fetch_kernel(meta, work, suite, ui):
+    """The package with the kernel's image and the one with its modules: one and the same until Linux 7."""
+    deb = debian.fetch_package(meta, work, ui, suite, follow=r"linux-image-\S+")
+    found = []
+    for part in ("binary", "modules"):
+        name = re.search(rf"linux-{part}-[^ ,]+", debian.field(deb, "Depends"))
+        if name:
+            folder = os.path.join(work, part)
+            os.mkdir(folder)
+            found.append(debian.fetch_package(name.group(0), folder, ui, suite))
+    return found or [deb]
+
+
+def _unpack_image(deb, work):
+    """Release and path of a package's bzImage."""
+    debian.unpack(deb, "*/vmlinuz*", work)
+    for image in glob.glob(os.path.join(work, "boot", "vmlinuz-*")):
+        return os.path.basename(image)[len("vmlinuz-"):], image
+    for image in glob.glob(os.path.join(work, "usr", "lib", "modules", "*", "vmlinuz")):
+        return os.path.basename(os.path.dirname(image)), image
+    raise Failure(f"{os.path.basename(deb)} has no kernel image")
+
+
+def _keep_module(found, path):
     """Keeps a module of the package, unpacked, so that any insmod can load it."""
-    found = [inside + end for end in ("", ".xz") if os.path.exists(inside + end)]
     if not found:
-        raise Failure(f"the kernel's package has no {os.path.basename(inside)}")
+        raise Failure(f"the kernel's package has no {os.path.basename(path)}")
     with (lzma.open if found[0].endswith(".xz") else open)(found[0], "rb") as f:
         data = f.read()
     with open(path + ".part", "wb") as f:
@@ -107,20 +132,17 @@ def _ensure(meta, name, modules, suite, ui=None):
     if have:
         return have
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        deb = debian.fetch_package(meta, work, ui, suite, follow=r"linux-image-\S+")
-        debian.unpack(deb, "./boot/vmlinuz-*", work)
-        boot = os.path.join(work, "boot")
-        image = [f for f in os.listdir(boot) if f.startswith("vmlinuz-")][0]
-        with open(os.path.join(boot, image), "rb") as f:
+        debs = _fetch_kernel(meta, work, suite, ui)
+        release, image = _unpack_image(debs[0], work)
+        with open(image, "rb") as f:
             elf = extract_vmlinux(f.read())
-        release = image[len("vmlinuz-"):]
         kept = os.path.join(folder, f"modules-{release}")
         os.makedirs(kept, exist_ok=True)
         for module in modules:
             inside = f"lib/modules/{release}/kernel/{module}.ko"
-            debian.unpack(deb, f"./{inside}*", work)
-            _keep_module(os.path.join(work, inside),
-                         os.path.join(kept, os.path.basename(inside)))
+            debian.unpack(debs[-1], f"*/{inside}*", work)
+            found = glob.glob(os.path.join(work, "**", inside + "*"), recursive=True)
+            _keep_module(found, os.path.join(kept, os.path.basename(inside)))
         part = os.path.join(work, "vmlinux")
         with open(part, "wb") as f:
             f.write(elf)

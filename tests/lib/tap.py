@@ -51,7 +51,7 @@ def arguments():
     parser.add_argument("--device-keys", default="", help="more keys for the nvme device")
     parser.add_argument("--anonymous-memory", action="store_true")
     parser.add_argument("--by-address", action="store_true", help="of test_iommufd.py")
-    parser.add_argument("--kernel", default="6.1", help="of the guest, for test_host.py")
+    parser.add_argument("--kernel", default="6.1", help="of the guest, for test_host.py, test_igb_clients.py")
     parser.add_argument("--devices", default="", help="UVFIO_DOOR, see man uvfio-run")
     return parser.parse_args()
 
