@@ -71,7 +71,7 @@ static void receive_any(struct picture *p, struct got *m)
 		struct pollfd fds[] = { { p->t->c.fd, POLLIN, 0 }, { p->t->c.twin, POLLIN, 0 } };
 		int fd;
 
-		need(poll(fds, 2, USER_PATIENCE_MS) > 0);
+		need(can_read(fds, 2));
 		fd = fds[0].revents ? p->t->c.fd : p->t->c.twin;
 		need(receive_message(fd, m));
 		if ((m->h.flags & USER_TYPE) == USER_TYPE_REPLY)

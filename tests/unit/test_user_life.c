@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <sys/file.h>
+#include <sys/resource.h>
+
 #include "user_client.h"
 
 static struct got m;
@@ -264,7 +267,7 @@ static void test_unbind(void **state)
 	client_close(&c);
 	world_await_left(w);
 	/* Faster than anybody looks. */
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(bus_unbind(w->x.bus, NULL, pcif_bdf(f), NULL), 0);
 		assert_int_equal(bus_bind(w->x.bus, VFIO_PCI_DRIVER, pcif_bdf(f), NULL), 0);
 		usleep(400000);
@@ -321,6 +324,40 @@ static void test_many_clients(void **state)
 	client_close(&c);
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Who cannot be taken for want of descriptors waits, and so does the door; then he is served. */
+static void test_no_descriptors(void **state)
+{
+	struct world *w = *state;
+	struct rlimit before, none;
+	struct sockaddr_un addr;
+	struct client c = { .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), .twin = -1 };
+	uint64_t start;
+	int next = dup(c.fd);
+
+	path_of(w, FULL, &addr);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(connect(c.fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	start = cpu_ns();
+	usleep(300000);
+	start = cpu_ns() - start;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(start < 150000000);
+	assert_int_equal(version_call(&c, 0, 1, NULL, 0, &m), 0);
+	client_close(&c);
+}
+
 /* What a killed server left is replaced, what is no socket is not. */
 static void test_in_the_way(void **state)
 {
@@ -369,6 +406,26 @@ static void test_replaced(void **state)
 	door_user_free(w->door);
 	w->door = NULL;
 	assert_int_equal(unlink(addr.sun_path), 0);
+}
+
+/* Who locks the folder is waited for, but not by the end of the door. */
+static void test_locked(void **state)
+{
+	struct world *w = *state;
+	int fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t start;
+
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_int_equal(bus_unbind(w->x.bus, NULL, pcif_bdf(w->x.full), NULL), 0);
+	await_socket(w, FULL, false);
+	assert_int_equal(bus_bind(w->x.bus, VFIO_PCI_DRIVER, pcif_bdf(w->x.full), NULL), 0);
+	usleep(400000);
+	assert_false(is_there(w, FULL));
+	start = time_mono_ns();
+	door_user_free(w->door);
+	w->door = NULL;
+	assert_true(time_mono_ns() - start < 4000000000ull);
+	close(fd);
 }
 
 static void test_folder(void **state)
@@ -429,11 +486,12 @@ static void test_end_of_door(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_byte_by_byte), TEST(test_several),	  TEST(test_fds_of_several),
-		TEST(test_no_message),	 TEST(test_too_many_fds), TEST(test_never_reads),
-		TEST(test_reads_slowly), TEST(test_unbind),	  TEST(test_two_servers),
-		TEST(test_many_clients), TEST(test_in_the_way),	  TEST(test_replaced),
-		TEST(test_folder),	 TEST(test_end_of_door),
+		TEST(test_byte_by_byte), TEST(test_several),	    TEST(test_fds_of_several),
+		TEST(test_no_message),	 TEST(test_too_many_fds),   TEST(test_never_reads),
+		TEST(test_reads_slowly), TEST(test_unbind),	    TEST(test_two_servers),
+		TEST(test_many_clients), TEST(test_no_descriptors), TEST(test_in_the_way),
+		TEST(test_replaced),	 TEST(test_locked),	    TEST(test_folder),
+		TEST(test_end_of_door),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

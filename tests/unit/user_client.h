@@ -195,6 +195,8 @@ static inline bool send_raw(int fd, const void *data, size_t size, const int *fd
 	while (iov.iov_len) {
 		ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
 
+		if (sent < 0 && errno == EINTR)
+			continue;
 		if (sent < 0)
 			return false;
 		iov.iov_base = (uint8_t *)iov.iov_base + sent;
@@ -227,6 +229,17 @@ static inline bool client_send(struct client *c, uint16_t command, const void *d
 	return send_message(c->fd, ++c->id, command, 0, data, size, fds, n);
 }
 
+/* Until something can be read. The fuzzer's alarm interrupts. */
+static inline bool can_read(struct pollfd *p, unsigned n)
+{
+	int ret;
+
+	do
+		ret = poll(p, n, USER_PATIENCE_MS);
+	while (ret < 0 && errno == EINTR);
+	return ret > 0;
+}
+
 /* Exactly @size bytes; false: the connection ended before. */
 static inline bool receive_bytes(int fd, uint8_t *to, size_t size, struct got *m)
 {
@@ -241,8 +254,10 @@ static inline bool receive_bytes(int fd, uint8_t *to, size_t size, struct got *m
 				      .msg_controllen = sizeof(control) };
 		ssize_t n;
 
-		must_hold(poll(&p, 1, USER_PATIENCE_MS) == 1, "nothing came");
+		must_hold(can_read(&p, 1), "nothing came");
 		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n <= 0)
 			return false;
 		for (struct cmsghdr *h = CMSG_FIRSTHDR(&msg); h; h = CMSG_NXTHDR(&msg, h)) {

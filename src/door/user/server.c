@@ -206,10 +206,20 @@ static int bind_path(const struct door_user *d, int fd, const struct user_socket
 	return ret;
 }
 
-/* Only one of several servers at a time looks whether a socket is a living one's. */
-static int lock_dir(const struct door_user *d)
+static bool is_stopping(struct door_user *d)
 {
-	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+	bool stopping;
+
+	pthread_mutex_lock(&d->lock);
+	stopping = d->stopping;
+	pthread_mutex_unlock(&d->lock);
+	return stopping;
+}
+
+/* Only one of several servers at a time looks whether a socket is a living one's. */
+static int lock_dir(struct door_user *d)
+{
+	for (unsigned i = 0; i < LOCK_TRIES && !is_stopping(d); i++) {
 		if (!flock(d->dir_fd, LOCK_EX | LOCK_NB))
 			return 0;
 		if (errno != EWOULDBLOCK && errno != EINTR)
@@ -411,12 +421,8 @@ static void *door_main(void *data)
 	for (;;) {
 		int n = epoll_wait(d->epoll, e, ARRAY_SIZE(e), LOOK_MS);
 		struct door_error err;
-		bool stopping;
 
-		pthread_mutex_lock(&d->lock);
-		stopping = d->stopping;
-		pthread_mutex_unlock(&d->lock);
-		if (stopping)
+		if (is_stopping(d))
 			return NULL;
 		for (int i = 0; i < n; i++) {
 			if (!e[i].data.ptr)
