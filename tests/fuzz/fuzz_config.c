@@ -107,8 +107,22 @@ static void on_message(void *data, unsigned vector)
 
 static void on_intx(void *data) {}
 
+/* What is below a port that sleeps, nobody hears. */
+static bool port_sleeps(struct pcif *f)
+{
+	struct pcif *port = pcif_parent(f);
+
+	return pcif_config_read(port, pcif_find_cap(port, 0x01) + PCI_PM_CTRL, 2) &
+	       PCI_PM_CTRL_STATE_MASK;
+}
+
 static void check(struct pcif *f)
 {
+	if (port_sleeps(f)) {
+		if (pcif_config_read(f, 0, 4) != UINT32_MAX)
+			abort();
+		return;
+	}
 	/* Nothing that is written may change who the function is or break its lists. */
 	if (pcif_config_read(f, 0, 4) != 0x50031234 || !pcif_find_cap(f, 0x01) ||
 	    !pcif_find_cap(f, 0x05) || !pcif_find_cap(f, 0x10) || !pcif_find_cap(f, 0x11) ||
