@@ -24,6 +24,10 @@ static int sockets_join(void *data, pid_t pid, struct pcif *f, unsigned *client)
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
 	if (pid && !file_read_all(path, 64, &name, &size) && size)
 		name[size - 1] = 0;
+	/* A process calls itself what it likes. */
+	for (char *c = name; c && *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
 	ret = machine_client_add(s->machine, pid, name ? name : "?", client);
 	if (!ret)
 		log_info("client %u: %s (pid %d) has connected to %s", *client, name ? name : "?",
