@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #include "device/device.h"
 #include "device/ioat/ioat.h"
@@ -71,6 +72,7 @@ static void rig_make(struct rig *r, const char *mmio)
 	struct pci_bdf bdf = { 0, 0x65, 0, 0 };
 	struct pcif_reply_error err;
 	struct pcif_params *params;
+	int memfd;
 
 	memset(r, 0, sizeof(*r));
 	r->fds = open_fds();
@@ -85,13 +87,17 @@ static void rig_make(struct rig *r, const char *mmio)
 	r->f = pcim_find(r->m, bdf);
 	assert_non_null(r->f);
 	pcif_config_write(r->f, 4, 2, 6);
-	assert_int_equal(posix_memalign((void **)&r->memory, UVF_PAGE_SIZE, MEMORY_SIZE), 0);
-	memset(r->memory, 0, MEMORY_SIZE);
-	assert_int_equal(iommu_mem_buffer(r->memory, MEMORY_SIZE, &r->mem), 0);
+	/* A mapping of the device's and one of ours, as with a client that shares its memory. */
+	memfd = memfd_create("memory", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(memfd, MEMORY_SIZE), 0);
+	r->memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	assert_true(r->memory != MAP_FAILED);
+	assert_int_equal(iommu_mem_file(memfd, &r->mem), 0);
+	close(memfd);
 	assert_int_equal(iommu_space_new(&r->space), 0);
-	assert_int_equal(iommu_space_map(r->space, IOVA, MEMORY_SIZE, IOMMU_READ | IOMMU_WRITE,
-					 r->mem, (uintptr_t)r->memory),
-			 0);
+	assert_int_equal(
+		iommu_space_map(r->space, IOVA, MEMORY_SIZE, IOMMU_READ | IOMMU_WRITE, r->mem, 0),
+		0);
 	iommu_port_attach(pcif_iommu_port(r->f), r->space);
 }
 
@@ -101,7 +107,7 @@ static void rig_end(struct rig *r)
 	iommu_space_put(r->space);
 	iommu_mem_put(r->mem);
 	pcim_free(r->m);
-	free(r->memory);
+	munmap(r->memory, MEMORY_SIZE);
 	assert_int_equal(open_fds(), r->fds);
 }
 
@@ -392,5 +398,5 @@ int main(void)
 		cmocka_unit_test(commands), cmocka_unit_test(interrupts), cmocka_unit_test(resets),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return guard_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }
