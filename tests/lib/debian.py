@@ -102,10 +102,12 @@ def field(deb, name):
                           stdout=subprocess.PIPE).stdout
 
 
-def unpack(deb, pattern, folder):
-    """Unpacks the members of a package that match @pattern."""
+def unpack(deb, patterns, folder):
+    """Unpacks the members of a package that match @patterns, one or a list, each of which some do. All at
+    once: each look into a package is seconds of decompression."""
+    patterns = [patterns] if isinstance(patterns, str) else patterns
     tar = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
-    rc = subprocess.run(["tar", "-x", "-C", folder, "--wildcards", pattern],
+    rc = subprocess.run(["tar", "-x", "-C", folder, "--wildcards", *patterns],
                         stdin=tar.stdout).returncode
     tar.stdout.close()
     tar.wait()

@@ -138,9 +138,10 @@ def _ensure(meta, name, modules, suite, ui=None):
             elf = extract_vmlinux(f.read())
         kept = os.path.join(folder, f"modules-{release}")
         os.makedirs(kept, exist_ok=True)
-        for module in modules:
-            inside = f"lib/modules/{release}/kernel/{module}.ko"
-            debian.unpack(debs[-1], f"*/{inside}*", work)
+        files = [f"lib/modules/{release}/kernel/{module}.ko" for module in modules]
+        if files:
+            debian.unpack(debs[-1], [f"*/{inside}*" for inside in files], work)
+        for inside in files:
             found = glob.glob(os.path.join(work, "**", inside + "*"), recursive=True)
             _keep_module(found, os.path.join(kept, os.path.basename(inside)))
         part = os.path.join(work, "vmlinux")
