@@ -3,7 +3,6 @@
 """Debian's igb on the network card's PF: probe, link, the driver's own self tests, reload."""
 
 import os
-import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
